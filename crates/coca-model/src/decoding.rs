@@ -1,0 +1,153 @@
+//! Decoding with a key–value cache of fixed capacity.
+
+use burn::tensor::{Bool, Int, Tensor, TensorData};
+
+use crate::{
+    Coca, Error, Result,
+    nn::{KeyValues, Mask},
+};
+
+/// Everything that one batch of growing texts keeps between steps.
+///
+/// Buffers are allocated once for `capacity` tokens, and the image's keys and values are projected once, so that a
+/// step costs one token through both text decoders and every step has the same shapes.
+#[derive(Clone, Debug)]
+pub struct DecodeState {
+    unimodal: Vec<KeyValues>,
+    multimodal: Vec<KeyValues>,
+    image: Vec<KeyValues>,
+    /// What was fed so far, for the padding mask; all rows have the same length.
+    history: Vec<Vec<u32>>,
+    capacity: usize,
+}
+
+impl DecodeState {
+    /// Number of tokens fed to every row so far.
+    pub fn len(&self) -> usize {
+        self.history.first().map_or(0, Vec::len)
+    }
+
+    /// Whether nothing has been fed yet.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Number of texts.
+    pub fn rows(&self) -> usize {
+        self.history.len()
+    }
+
+    /// Row i continues from what was row `rows[i]`; rows may be repeated, dropped and reordered (beam search).
+    ///
+    /// # Errors
+    /// [`Error::Input`] when a row does not exist, or none is kept.
+    pub fn select(&mut self, rows: &[usize]) -> Result<()> {
+        if let Some(row) = rows.iter().find(|&&row| row >= self.rows()) {
+            return Err(Error::Input(format!("row {row} of {} was selected", self.rows())));
+        }
+        if rows.is_empty() {
+            return Err(Error::Input("no row was selected".into()));
+        }
+        if rows.iter().copied().eq(0..self.rows()) {
+            return Ok(());
+        }
+        self.history = rows.iter().map(|&row| self.history[row].clone()).collect();
+        for cache in [&mut self.unimodal, &mut self.multimodal, &mut self.image].into_iter().flatten() {
+            *cache = cache.clone().pick(rows);
+        }
+        Ok(())
+    }
+}
+
+impl Coca {
+    /// Begins one text for each picture of `image_tokens` `[B, N, D]`, of at most `capacity` tokens.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when `capacity` is 0 or beyond the context length.
+    pub fn start_decoding(&self, image_tokens: Tensor<3>, capacity: usize) -> Result<DecodeState> {
+        let limit = self.config().text_cfg.context_length;
+        if capacity == 0 || capacity > limit {
+            return Err(Error::Input(format!(
+                "a text of {capacity} tokens was asked for; the model writes 1 to {limit}"
+            )));
+        }
+        let (rows, device) = (image_tokens.dims()[0], image_tokens.device());
+        Ok(DecodeState {
+            unimodal: self.text.empty_caches(rows, capacity, &device),
+            multimodal: self.text_decoder.empty_caches(rows, capacity, &device),
+            image: self.text_decoder.image_keys_values(image_tokens),
+            history: vec![Vec::new(); rows],
+            capacity,
+        })
+    }
+
+    /// Feeds the same number of tokens to every row and returns the logits after the last one,
+    /// `[rows, vocabulary]`.
+    ///
+    /// Equal to the uncached forward pass over the whole text so far, padding mask included.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when rows are missing, differ in length, overrun the capacity or hold an unknown token.
+    pub fn decode(&self, tokens: &[Vec<u32>], state: &mut DecodeState) -> Result<Tensor<2>> {
+        let new = self.check_tokens(tokens, state)?;
+        let start = state.len();
+        for (history, row) in state.history.iter_mut().zip(tokens) {
+            history.extend_from_slice(row);
+        }
+        let device = self.logit_scale.val().device();
+        let ids: Vec<i32> = tokens.iter().flatten().map(|&id| id as i32).collect();
+        let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [tokens.len(), new]), &device);
+        let (unimodal, multimodal) = self.decoding_masks(state, start, &device);
+
+        let x = self.text.decode(ids, &mut state.unimodal, start, &unimodal);
+        let x = self.text_decoder.decode(x, &mut state.multimodal, &state.image, start, &multimodal);
+        let last = x.narrow(1, new - 1, 1).squeeze_dim::<2>(1);
+        Ok(self.text_decoder.logits(last))
+    }
+
+    fn check_tokens(&self, tokens: &[Vec<u32>], state: &DecodeState) -> Result<usize> {
+        let new = tokens.first().map_or(0, Vec::len);
+        let vocabulary = self.config().text_cfg.vocab_size;
+        if tokens.len() != state.rows() || new == 0 || tokens.iter().any(|row| row.len() != new) {
+            return Err(Error::Input(format!(
+                "{} rows of tokens were fed to {} texts; each needs the same number, at least one",
+                tokens.len(),
+                state.rows()
+            )));
+        }
+        if state.len() + new > state.capacity {
+            return Err(Error::Input(format!(
+                "the text outgrew its capacity of {} tokens ({} were fed, {new} more came)",
+                state.capacity,
+                state.len()
+            )));
+        }
+        match tokens.iter().flatten().find(|&&id| id as usize >= vocabulary) {
+            Some(id) => Err(Error::Input(format!("token {id} is outside the vocabulary of {vocabulary}"))),
+            None => Ok(new),
+        }
+    }
+
+    /// Hides the unused part of the buffers and the future, and in the unimodal decoder the padding.
+    fn decoding_masks(&self, state: &DecodeState, start: usize, device: &burn::tensor::Device) -> (Mask, Mask) {
+        let (rows, end, capacity) = (state.rows(), state.len(), state.capacity);
+        let new = end - start;
+        let (pad, shift) = (self.config().text_cfg.pad_id, self.text.pad_shift());
+        let future = |query: usize, key: usize| key > start + query;
+        let padded = |row: usize, key: usize| {
+            key.checked_sub(shift).and_then(|at| state.history[row].get(at)).is_some_and(|&id| id == pad)
+        };
+        let multimodal: Vec<bool> =
+            (0..new).flat_map(|query| (0..capacity).map(move |key| future(query, key))).collect();
+        let unimodal: Vec<bool> = (0..rows)
+            .flat_map(|row| (0..new).map(move |query| (row, query)))
+            .flat_map(|(row, query)| (0..capacity).map(move |key| (row, query, key)))
+            .map(|(row, query, key)| future(query, key) || padded(row, key))
+            .collect();
+        let mask = |values: Vec<bool>, rows: usize| {
+            let data = TensorData::new(values, [rows, 1, new, capacity]);
+            Mask::Hidden(Tensor::<4, Bool>::from_data(data, device))
+        };
+        (mask(unimodal, rows), mask(multimodal, 1))
+    }
+}

@@ -1,0 +1,230 @@
+//! The three losses of one forward pass (paper §3.1–3.2).
+
+use burn::tensor::{Device, Int, Tensor, TensorData, activation::log_softmax};
+
+use crate::{Coca, Error, Result, indices};
+
+/// Weights of the losses in the total. open_clip's and the paper's ratio of captioning to contrastive is 2 : 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LossWeights {
+    /// λ_con.
+    pub contrastive: f64,
+    /// λ_cap.
+    pub caption: f64,
+    /// λ_lm.
+    pub language_model: f64,
+}
+
+impl Default for LossWeights {
+    fn default() -> Self {
+        Self { contrastive: 1.0, caption: 2.0, language_model: 0.0 }
+    }
+}
+
+/// A picture and the text that describes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pair {
+    /// The picture, from 0 to B - 1.
+    pub image: usize,
+    /// The row of its text, from 0 to T - 1.
+    pub row: usize,
+    /// Pairs of one group mean the same (two pictures of one class): they are positives for each other, with equal
+    /// shares. With a group of its own for every pair the loss is CLIP's.
+    pub group: usize,
+}
+
+/// The texts of a training batch, as token ids on the host.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TextBatch {
+    /// `[T, L]`, row by row, right padded: SOT, text, EOT, padding.
+    pub ids: Vec<u32>,
+    /// L, the context length.
+    pub length: usize,
+    /// For each row how many of its tokens, SOT included, condition and are not predicted by the captioning loss
+    /// (PrefixLM): 1 for a caption, 1 + the question's tokens for a question and its answer.
+    pub prefix_lengths: Vec<usize>,
+    /// For each row the picture it belongs to.
+    pub image_of_row: Vec<usize>,
+    /// The pairs of the contrastive loss; every other picture and row takes no part in it.
+    pub pairs: Vec<Pair>,
+}
+
+impl TextBatch {
+    /// One caption for each picture, all of it predicted, every picture and row in the contrastive loss.
+    pub fn captions(ids: Vec<u32>, length: usize) -> Self {
+        let rows = ids.len() / length.max(1);
+        Self {
+            ids,
+            length,
+            prefix_lengths: vec![1; rows],
+            image_of_row: (0..rows).collect(),
+            pairs: (0..rows).map(|row| Pair { image: row, row, group: row }).collect(),
+        }
+    }
+
+    /// T.
+    pub fn rows(&self) -> usize {
+        self.prefix_lengths.len()
+    }
+
+    fn check(&self, images: usize, config: &crate::ModelConfig) -> Result<()> {
+        let (rows, text) = (self.rows(), &config.text_cfg);
+        let fits = self.length >= 2
+            && self.length <= text.context_length
+            && self.ids.len() == rows * self.length
+            && self.image_of_row.len() == rows
+            && self.image_of_row.iter().all(|&image| image < images)
+            && self.pairs.iter().all(|pair| pair.image < images && pair.row < rows)
+            && self.ids.iter().all(|&id| (id as usize) < text.vocab_size);
+        if fits {
+            Ok(())
+        } else {
+            Err(Error::Input(format!(
+                "the text batch does not fit together: {rows} rows of {} tokens, {} ids, {} pictures",
+                self.length,
+                self.ids.len(),
+                images
+            )))
+        }
+    }
+
+    /// Positions whose next token is predicted, and that token: (row * L + column, id).
+    fn targets(&self, pad: u32, first: impl Fn(usize) -> usize) -> Vec<(usize, u32)> {
+        self.ids
+            .chunks(self.length)
+            .enumerate()
+            .flat_map(|(row, ids)| {
+                let first = first(row);
+                let predicted = ids.iter().enumerate().skip(first.max(1)).filter(move |&(_, &id)| id != pad);
+                predicted.map(move |(column, &id)| (row * self.length + column - 1, id))
+            })
+            .collect()
+    }
+
+    /// Columns up to the last token of the longest row, rounded up so that few shapes occur.
+    fn used_columns(&self, pad: u32) -> usize {
+        let longest = self.ids.chunks(self.length).map(|ids| {
+            ids.iter().rposition(|&id| id != pad).map_or(0, |last| last + 1)
+        });
+        longest.max().unwrap_or(0).next_multiple_of(COLUMN_STEP).min(self.length)
+    }
+}
+
+/// Granularity of the decoder's text length: fewer shapes, fewer kernels and buffers.
+const COLUMN_STEP: usize = 4;
+
+/// The losses of a batch, `[1]` each; those with weight zero are not computed.
+#[derive(Clone, Debug)]
+pub struct Losses {
+    /// λ_con L_con + λ_cap L_cap + λ_lm L_lm.
+    pub total: Tensor<1>,
+    /// Mean of the image-to-text and text-to-image cross-entropies, unweighted.
+    pub contrastive: Option<Tensor<1>>,
+    /// Mean cross-entropy of the predicted tokens given picture, prefix and what came before, unweighted.
+    pub caption: Option<Tensor<1>>,
+    /// Mean cross-entropy of all tokens given what came before in the unimodal text decoder, unweighted.
+    pub language_model: Option<Tensor<1>>,
+}
+
+impl Coca {
+    /// All losses from one pass through each tower.
+    ///
+    /// `pixels` is `[B, 3, height, width]`; `texts` describe them, several rows a picture if wanted: the image
+    /// encoder runs once for all of them.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when shapes or indices do not fit together, or when nothing is left to learn from.
+    pub fn losses(&self, pixels: Tensor<4>, texts: &TextBatch, weights: LossWeights) -> Result<Losses> {
+        let images = pixels.dims()[0];
+        texts.check(images, self.config())?;
+        let device = pixels.device();
+        let pad = self.config().text_cfg.pad_id;
+
+        let image = self.encode_image(pixels)?;
+        let ids: Vec<i32> = texts.ids.iter().map(|&id| id as i32).collect();
+        let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [texts.rows(), texts.length]), &device);
+        let text = self.encode_text(ids)?;
+
+        let contrastive = (weights.contrastive != 0.0 && !texts.pairs.is_empty()).then(|| {
+            let (images, rows): (Vec<_>, Vec<_>) = texts.pairs.iter().map(|pair| (pair.image, pair.row)).unzip();
+            let image = pick(image.embedding, &images, &device);
+            let text = pick(text.embedding, &rows, &device);
+            contrastive_loss(image, text, self.logit_scale(), &texts.pairs)
+        });
+
+        let predicted = texts.targets(pad, |row| texts.prefix_lengths.get(row).copied().unwrap_or(1));
+        let caption = (weights.caption != 0.0 && !predicted.is_empty()).then(|| {
+            let columns = texts.used_columns(pad);
+            let tokens = text.tokens.clone().narrow(1, 0, columns);
+            let layers = self.text_decoder.image_keys_values(image.tokens);
+            let layers: Vec<_> = layers.into_iter().map(|layer| layer.pick(&texts.image_of_row)).collect();
+            let outputs = self.text_decoder.forward(tokens, &layers);
+            let predicted = repositioned(&predicted, texts.length, columns);
+            next_token_loss(outputs, &predicted, |x| self.text_decoder.logits(x), &device)
+        });
+
+        let everything = texts.targets(pad, |_| 1);
+        let language_model = (weights.language_model != 0.0 && !everything.is_empty())
+            .then(|| next_token_loss(text.tokens, &everything, |x| self.text.language_model_logits(x), &device));
+
+        let weighted = [
+            (&contrastive, weights.contrastive),
+            (&caption, weights.caption),
+            (&language_model, weights.language_model),
+        ];
+        let total = weighted
+            .into_iter()
+            .filter_map(|(loss, weight)| loss.clone().map(|loss| loss * weight))
+            .reduce(|sum, loss| sum + loss)
+            .ok_or_else(|| Error::Input("no loss is left: every weight is 0 or no text has a token to predict".into()))?;
+        Ok(Losses { total, contrastive, caption, language_model })
+    }
+}
+
+/// The symmetric contrastive loss of n pairs: `image` and `text` are `[n, E]` unit vectors, `scale` is `[1]`.
+fn contrastive_loss(image: Tensor<2>, text: Tensor<2>, scale: Tensor<1>, pairs: &[Pair]) -> Tensor<1> {
+    let logits = image.matmul(text.transpose()) * scale.unsqueeze();
+    let targets = positive_shares(pairs, &logits.device());
+    // Row and column sums of the targets are both 1 and the targets are symmetric, so they serve both directions.
+    let image_to_text = log_softmax(logits.clone(), 1);
+    let text_to_image = log_softmax(logits, 0);
+    ((image_to_text + text_to_image) * targets).sum() / (-2.0 * pairs.len() as f64)
+}
+
+/// `[n, n]`: 1 / (size of the group) where two pairs share a group, else 0; the identity if none do.
+fn positive_shares(pairs: &[Pair], device: &Device) -> Tensor<2> {
+    let size = |group: usize| pairs.iter().filter(|pair| pair.group == group).count() as f32;
+    let share = |a: &Pair, b: &Pair| if a.group == b.group { 1.0 / size(a.group) } else { 0.0 };
+    let shares: Vec<f32> = pairs.iter().flat_map(|a| pairs.iter().map(move |b| share(a, b))).collect();
+    Tensor::from_data(TensorData::new(shares, [pairs.len(), pairs.len()]), device)
+}
+
+/// Mean cross-entropy at the given positions of `outputs` `[T, L, D]`. Only they are projected to the vocabulary:
+/// most of a padded batch predicts nothing.
+fn next_token_loss(
+    outputs: Tensor<3>,
+    targets: &[(usize, u32)],
+    logits: impl FnOnce(Tensor<2>) -> Tensor<2>,
+    device: &Device,
+) -> Tensor<1> {
+    let [rows, columns, width] = outputs.dims();
+    let (positions, labels): (Vec<usize>, Vec<u32>) = targets.iter().copied().unzip();
+    let chosen = pick(outputs.reshape([rows * columns, width]), &positions, device);
+    let labels: Vec<i32> = labels.into_iter().map(|id| id as i32).collect();
+    let labels = Tensor::<1, Int>::from_data(TensorData::from(labels.as_slice()), device);
+    let log_probabilities = log_softmax(logits(chosen), 1);
+    -log_probabilities.gather(1, labels.unsqueeze_dim(1)).mean()
+}
+
+/// Rows of `x` by index.
+fn pick(x: Tensor<2>, rows: &[usize], device: &Device) -> Tensor<2> {
+    if rows.iter().copied().eq(0..x.dims()[0]) {
+        return x;
+    }
+    x.select(0, indices(rows, device))
+}
+
+/// Targets of rows of `from` columns, for rows cut to `to` columns. Nothing is lost: what was cut is padding.
+fn repositioned(targets: &[(usize, u32)], from: usize, to: usize) -> Vec<(usize, u32)> {
+    targets.iter().map(|&(at, id)| (at / from * to + at % from, id)).collect()
+}

@@ -1,0 +1,79 @@
+//! The multimodal text decoder: causal self-attention and cross-attention over the image tokens, in turn.
+
+use burn::module::{Module, Param};
+use burn::tensor::{Device, Tensor, module::linear};
+
+use crate::{
+    config::ModelConfig,
+    nn::{Activation, BlockConfig, BlockInit, CrossBlock, KeyValues, LayerNorm, Mask, ResidualBlock, normal},
+};
+
+/// Blocks, final norm and the projection to the vocabulary (not tied to the token embedding).
+#[derive(Module, Debug)]
+pub(crate) struct MultimodalTransformer {
+    resblocks: Vec<ResidualBlock>,
+    cross_attn: Vec<CrossBlock>,
+    ln_final: LayerNorm,
+    text_projection: Param<Tensor<2>>,
+}
+
+impl MultimodalTransformer {
+    pub(crate) fn new(config: &ModelConfig, device: &Device) -> Self {
+        let m = &config.multimodal_cfg;
+        let block = BlockConfig {
+            width: m.width,
+            heads: m.heads,
+            hidden: 4 * m.width,
+            layer_scale: m.ls_init_value,
+            activation: Activation::of(config),
+            // open_clip never calls the decoder's initialisation (issue 554) and leaves text_projection
+            // uninitialised; this is what its dead code intends.
+            init: BlockInit::Clip { layers: m.layers },
+        };
+        let vocabulary = config.text_cfg.vocab_size;
+        Self {
+            resblocks: (0..m.layers).map(|_| ResidualBlock::new(block, device)).collect(),
+            cross_attn: (0..m.layers).map(|_| CrossBlock::new(block, device)).collect(),
+            ln_final: LayerNorm::new(m.width, device),
+            text_projection: normal([m.width, vocabulary], (m.width as f64).powf(-0.5), device),
+        }
+    }
+
+    /// Keys and values of the image tokens `[B, N, D]`, one pair a layer.
+    pub(crate) fn image_keys_values(&self, image_tokens: Tensor<3>) -> Vec<KeyValues> {
+        self.cross_attn.iter().map(|block| block.image_keys_values(image_tokens.clone())).collect()
+    }
+
+    /// Unimodal outputs `[T, L, D]` to the decoder's outputs `[T, L, D]`, before the projection.
+    pub(crate) fn forward(&self, text_tokens: Tensor<3>, image: &[KeyValues]) -> Tensor<3> {
+        let layers = self.resblocks.iter().zip(&self.cross_attn).zip(image);
+        layers.fold(text_tokens, |x, ((block, cross), image)| {
+            cross.forward(block.forward(x, Mask::Causal), image)
+        })
+    }
+
+    /// Cached decoding: `x` `[T, n, D]` stands at positions `start..` of the caches.
+    pub(crate) fn decode(
+        &self,
+        x: Tensor<3>,
+        caches: &mut [KeyValues],
+        image: &[KeyValues],
+        start: usize,
+        mask: &Mask,
+    ) -> Tensor<3> {
+        let layers = self.resblocks.iter().zip(&self.cross_attn).zip(caches).zip(image);
+        layers.fold(x, |x, (((block, cross), cache), image)| {
+            cross.forward(block.decode(x, cache, start, mask.clone()), image)
+        })
+    }
+
+    /// Empty self-attention caches, one a layer.
+    pub(crate) fn empty_caches(&self, rows: usize, capacity: usize, device: &Device) -> Vec<KeyValues> {
+        self.resblocks.iter().map(|block| block.empty_cache(rows, capacity, device)).collect()
+    }
+
+    /// Logits over the vocabulary: `[.., D]` to `[.., vocabulary]`.
+    pub(crate) fn logits<const R: usize>(&self, x: Tensor<R>) -> Tensor<R> {
+        linear(self.ln_final.forward(x), self.text_projection.val(), None)
+    }
+}

@@ -1,0 +1,28 @@
+//! Layer normalisation.
+
+use burn::module::{Module, Param};
+use burn::tensor::{Device, Tensor, module::layer_norm};
+
+use super::init::constant;
+
+/// open_clip's ε, everywhere.
+const EPSILON: f64 = 1e-5;
+
+/// Normalises the last dimension to mean 0 and variance 1, then scales and shifts.
+#[derive(Module, Debug)]
+pub(crate) struct LayerNorm {
+    weight: Param<Tensor<1>>,
+    bias: Param<Tensor<1>>,
+}
+
+impl LayerNorm {
+    /// The identity scale and shift over `width`.
+    pub(crate) fn new(width: usize, device: &Device) -> Self {
+        Self { weight: constant([width], 1.0, device), bias: constant([width], 0.0, device) }
+    }
+
+    /// `[.., width]` to the same shape.
+    pub(crate) fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        layer_norm(x, self.weight.val(), Some(self.bias.val()), EPSILON)
+    }
+}

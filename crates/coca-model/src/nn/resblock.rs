@@ -1,0 +1,144 @@
+//! Pre-norm residual blocks and a stack of them.
+
+use burn::module::{Module, Param};
+use burn::tensor::{Device, Tensor};
+
+use super::{
+    attention::{KeyValues, Mask, MultiheadAttention},
+    init::{BlockInit, constant},
+    layer_norm::LayerNorm,
+    mlp::{Activation, Mlp},
+};
+
+/// LayerScale: a learned factor for each channel of a residual branch.
+#[derive(Module, Debug)]
+struct LayerScale {
+    gamma: Param<Tensor<1>>,
+}
+
+impl LayerScale {
+    fn new(width: usize, value: Option<f64>, device: &Device) -> Option<Self> {
+        value.map(|value| Self { gamma: constant([width], value, device) })
+    }
+}
+
+fn scaled(x: Tensor<3>, scale: &Option<LayerScale>) -> Tensor<3> {
+    match scale {
+        Some(scale) => x * scale.gamma.val().unsqueeze(),
+        None => x,
+    }
+}
+
+/// What the blocks of one transformer have in common.
+#[derive(Clone, Copy)]
+pub(crate) struct BlockConfig {
+    pub(crate) width: usize,
+    pub(crate) heads: usize,
+    pub(crate) hidden: usize,
+    pub(crate) layer_scale: Option<f64>,
+    pub(crate) activation: Activation,
+    pub(crate) init: BlockInit,
+}
+
+/// x + attention(ln_1(x)), then x + mlp(ln_2(x)).
+#[derive(Module, Debug)]
+pub(crate) struct ResidualBlock {
+    ln_1: LayerNorm,
+    attn: MultiheadAttention,
+    ls_1: Option<LayerScale>,
+    ln_2: LayerNorm,
+    mlp: Mlp,
+    ls_2: Option<LayerScale>,
+}
+
+impl ResidualBlock {
+    pub(crate) fn new(config: BlockConfig, device: &Device) -> Self {
+        let BlockConfig { width, heads, hidden, layer_scale, activation, init } = config;
+        Self {
+            ln_1: LayerNorm::new(width, device),
+            attn: MultiheadAttention::new(width, heads, init, device),
+            ls_1: LayerScale::new(width, layer_scale, device),
+            ln_2: LayerNorm::new(width, device),
+            mlp: Mlp::new(width, hidden, activation, init, device),
+            ls_2: LayerScale::new(width, layer_scale, device),
+        }
+    }
+
+    /// `[B, L, width]` to the same shape.
+    pub(crate) fn forward(&self, x: Tensor<3>, mask: Mask) -> Tensor<3> {
+        let attended = self.attn.self_attention(self.ln_1.forward(x.clone()), mask);
+        self.feed_forward(x + scaled(attended, &self.ls_1))
+    }
+
+    /// One step of cached decoding: `x` is `[B, n, width]` at positions `start..start + n` of the cache.
+    pub(crate) fn decode(&self, x: Tensor<3>, cache: &mut KeyValues, start: usize, mask: Mask) -> Tensor<3> {
+        let [rows, new, _] = x.dims();
+        let (queries, fresh) = self.attn.project_self(self.ln_1.forward(x.clone()));
+        let [_, heads, _, head_width] = cache.keys.dims();
+        let place = [0..rows, 0..heads, start..start + new, 0..head_width];
+        cache.keys = cache.keys.clone().slice_assign(place.clone(), fresh.keys);
+        cache.values = cache.values.clone().slice_assign(place, fresh.values);
+        let attended = self.attn.attend(queries, cache, mask);
+        self.feed_forward(x + scaled(attended, &self.ls_1))
+    }
+
+    /// A cache of zeros for `rows` sequences of up to `capacity` tokens.
+    pub(crate) fn empty_cache(&self, rows: usize, capacity: usize, device: &Device) -> KeyValues {
+        let shape = self.attn.cache_shape(rows, capacity);
+        KeyValues { keys: Tensor::zeros(shape, device), values: Tensor::zeros(shape, device) }
+    }
+
+    fn feed_forward(&self, x: Tensor<3>) -> Tensor<3> {
+        let y = self.mlp.forward(self.ln_2.forward(x.clone()));
+        x + scaled(y, &self.ls_2)
+    }
+}
+
+/// x + attention(ln_1(x), ln_1_kv(image tokens)), then x + mlp(ln_2(x)).
+#[derive(Module, Debug)]
+pub(crate) struct CrossBlock {
+    ln_1: LayerNorm,
+    ln_1_kv: LayerNorm,
+    attn: MultiheadAttention,
+    ls_1: Option<LayerScale>,
+    ln_2: LayerNorm,
+    mlp: Mlp,
+    ls_2: Option<LayerScale>,
+}
+
+impl CrossBlock {
+    pub(crate) fn new(config: BlockConfig, device: &Device) -> Self {
+        let ResidualBlock { ln_1, attn, ls_1, ln_2, mlp, ls_2 } = ResidualBlock::new(config, device);
+        Self { ln_1, ln_1_kv: LayerNorm::new(config.width, device), attn, ls_1, ln_2, mlp, ls_2 }
+    }
+
+    /// Keys and values of the image tokens `[B, N, width]`.
+    pub(crate) fn image_keys_values(&self, image_tokens: Tensor<3>) -> KeyValues {
+        self.attn.project_keys_values(self.ln_1_kv.forward(image_tokens))
+    }
+
+    /// `x` is `[B, L, width]`; every text position sees every image token.
+    pub(crate) fn forward(&self, x: Tensor<3>, image: &KeyValues) -> Tensor<3> {
+        let queries = self.attn.project_queries(self.ln_1.forward(x.clone()));
+        let x = x + scaled(self.attn.attend(queries, image, Mask::None), &self.ls_1);
+        let y = self.mlp.forward(self.ln_2.forward(x.clone()));
+        x + scaled(y, &self.ls_2)
+    }
+}
+
+/// A stack of self-attention blocks.
+#[derive(Module, Debug)]
+pub(crate) struct Transformer {
+    pub(crate) resblocks: Vec<ResidualBlock>,
+}
+
+impl Transformer {
+    pub(crate) fn new(config: BlockConfig, layers: usize, device: &Device) -> Self {
+        Self { resblocks: (0..layers).map(|_| ResidualBlock::new(config, device)).collect() }
+    }
+
+    /// `[B, L, width]` to the same shape.
+    pub(crate) fn forward(&self, x: Tensor<3>, mask: Mask) -> Tensor<3> {
+        self.resblocks.iter().fold(x, |x, block| block.forward(x, mask.clone()))
+    }
+}

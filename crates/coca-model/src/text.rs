@@ -1,0 +1,125 @@
+//! The unimodal text decoder: causal, with a CLS token appended to the text.
+
+use burn::module::{Module, Param};
+use burn::tensor::{Bool, Device, Int, Tensor, module::embedding};
+
+use crate::{
+    config::ModelConfig,
+    nn::{Activation, BlockConfig, BlockInit, KeyValues, LayerNorm, Mask, Transformer, normal},
+};
+
+/// The table of token embeddings.
+#[derive(Module, Debug)]
+struct TokenEmbedding {
+    weight: Param<Tensor<2>>,
+}
+
+/// What the unimodal text decoder gives.
+pub(crate) struct TextFeatures {
+    /// `[T, E]`: the CLS output, projected, not normalised.
+    pub(crate) pooled: Tensor<2>,
+    /// `[T, L, D]`: the text's outputs before the final norm, what the multimodal text decoder reads.
+    pub(crate) tokens: Tensor<3>,
+}
+
+/// Token and position embeddings, causal blocks, CLS.
+#[derive(Module, Debug)]
+pub(crate) struct TextTransformer {
+    cls_emb: Param<Tensor<1>>,
+    positional_embedding: Param<Tensor<2>>,
+    token_embedding: TokenEmbedding,
+    transformer: Transformer,
+    ln_final: LayerNorm,
+    text_projection: Param<Tensor<2>>,
+    pad_id: u32,
+    correct_cls_mask: bool,
+}
+
+impl TextTransformer {
+    pub(crate) fn new(config: &ModelConfig, device: &Device) -> Self {
+        let t = &config.text_cfg;
+        let block = BlockConfig {
+            width: t.width,
+            heads: t.heads,
+            hidden: 4 * t.width,
+            layer_scale: t.ls_init_value,
+            activation: Activation::of(config),
+            init: BlockInit::Clip { layers: t.layers },
+        };
+        Self {
+            cls_emb: normal([t.width], 0.01, device),
+            positional_embedding: normal([t.context_length + 1, t.width], 0.01, device),
+            token_embedding: TokenEmbedding { weight: normal([t.vocab_size, t.width], 0.02, device) },
+            transformer: Transformer::new(block, t.layers, device),
+            ln_final: LayerNorm::new(t.width, device),
+            text_projection: normal([t.width, config.embed_dim], (t.width as f64).powf(-0.5), device),
+            pad_id: t.pad_id,
+            correct_cls_mask: t.correct_cls_mask,
+        }
+    }
+
+    /// `ids` is `[T, L]`, right padded, L at most the context length.
+    pub(crate) fn forward(&self, ids: Tensor<2, Int>) -> TextFeatures {
+        let [rows, length] = ids.dims();
+        let mask = self.mask(ids.clone());
+        let text = embedding(self.token_embedding.weight.val(), ids);
+        let [_, _, width] = text.dims();
+        let cls = self.cls_emb.val().unsqueeze::<3>().expand([rows, 1, width]);
+        let positions = self.positional_embedding.val().narrow(0, 0, length + 1);
+        let x = Tensor::cat(vec![text, cls], 1) + positions.unsqueeze();
+        let x = self.transformer.forward(x, Mask::Hidden(mask));
+        let cls = x.clone().narrow(1, length, 1).squeeze_dim::<2>(1);
+        TextFeatures {
+            pooled: self.ln_final.forward(cls).matmul(self.text_projection.val()),
+            tokens: x.narrow(1, 0, length),
+        }
+    }
+
+    /// Logits of the next text token from the unimodal outputs `[.., D]`, tied to the token embedding: the
+    /// language-modelling loss adds no weights.
+    pub(crate) fn language_model_logits<const R: usize>(&self, tokens: Tensor<R>) -> Tensor<R> {
+        let table = self.token_embedding.weight.val();
+        burn::tensor::module::linear(self.ln_final.forward(tokens), table.transpose(), None)
+    }
+
+    /// Cached decoding: embeds `ids` `[T, n]` at positions `start..` and runs the blocks over their caches.
+    pub(crate) fn decode(
+        &self,
+        ids: Tensor<2, Int>,
+        caches: &mut [KeyValues],
+        start: usize,
+        mask: &Mask,
+    ) -> Tensor<3> {
+        let new = ids.dims()[1];
+        let positions = self.positional_embedding.val().narrow(0, start, new);
+        let x = embedding(self.token_embedding.weight.val(), ids) + positions.unsqueeze();
+        let blocks = self.transformer.resblocks.iter().zip(caches);
+        blocks.fold(x, |x, (block, cache)| block.decode(x, cache, start, mask.clone()))
+    }
+
+    /// Empty caches, one a block.
+    pub(crate) fn empty_caches(&self, rows: usize, capacity: usize, device: &Device) -> Vec<KeyValues> {
+        self.transformer.resblocks.iter().map(|block| block.empty_cache(rows, capacity, device)).collect()
+    }
+
+    /// Whether key k + 1 (k with the corrected mask) is hidden because text token k is padding.
+    ///
+    /// open_clip prepends a visible column where it means to append one, so its padding mask is shifted by one:
+    /// CLS sees all text and one pad but not itself (open_clip issue 549). Published weights depend on it.
+    pub(crate) fn pad_shift(&self) -> usize {
+        usize::from(!self.correct_cls_mask)
+    }
+
+    /// True where a key is hidden: the future, and padding. `[T, 1, L + 1, L + 1]`.
+    fn mask(&self, ids: Tensor<2, Int>) -> Tensor<4, Bool> {
+        let [rows, length] = ids.dims();
+        let device = ids.device();
+        let pads = ids.equal_elem(self.pad_id);
+        let visible = Tensor::<2, Int>::zeros([rows, 1], &device).equal_elem(1);
+        let columns = if self.correct_cls_mask { vec![pads, visible] } else { vec![visible, pads] };
+        let total = length + 1;
+        let hidden = Tensor::cat(columns, 1).reshape([rows, 1, 1, total]).expand([rows, 1, total, total]);
+        let future = Tensor::<2, Bool>::tril_mask([total, total], 0, &device);
+        hidden.bool_or(future.reshape([1, 1, total, total]).expand([rows, 1, total, total]))
+    }
+}

@@ -1,0 +1,255 @@
+//! Weights into and out of a burn module whose parameter paths are open_clip's names.
+
+use std::collections::BTreeMap;
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::{Tensor, TensorData};
+
+use super::adapt::check;
+use super::{LoadOptions, StateDict, TensorEntry, adapt};
+use crate::{Error, Result};
+
+/// Names and shapes of a module's floating-point parameters; nothing is initialised for it.
+pub fn expected<M: Module>(module: &M) -> BTreeMap<String, Vec<usize>> {
+    let mut shapes = Shapes::default();
+    module.visit(&mut shapes);
+    shapes.found
+}
+
+/// Puts `weights` into a module: [`adapt`]ed, compared in names and shapes, converted to the float type of the
+/// module's device. Devices, gradient settings and parameter ids stay.
+///
+/// # Errors
+/// [`Error::WeightsMismatch`] if a tensor is missing, has no place or another shape; nothing is loaded then.
+pub fn load<M: Module>(module: M, weights: &StateDict, options: &LoadOptions) -> Result<M> {
+    let expected = expected(&module);
+    let weights = adapt(weights, &expected, options)?.weights;
+    check(&weights, &expected)?;
+    let mut loader = Loader { path: Path::default(), weights, error: None };
+    let module = module.map(&mut loader);
+    loader.error.map_or(Ok(module), Err)
+}
+
+/// Takes the weights out of a module, as f32. `logit_scale` and `logit_bias` become scalars, as open_clip has them.
+///
+/// Reading back is asynchronous because a browser cannot wait for its GPU.
+pub async fn save<M: Module>(module: &M) -> Result<StateDict> {
+    let mut saver = Saver::default();
+    module.visit(&mut saver);
+    let mut weights = StateDict::new();
+    for (name, shape, tensor) in saver.found {
+        let read = |error: String| Error::Device(format!("reading `{name}` back: {error}"));
+        let data = tensor.into_data_async().await.map_err(|error| read(error.to_string()))?;
+        let values: Vec<f32> = data.try_into_vec_as().map_err(|error| read(error.to_string()))?;
+        let scalar = matches!(name.as_str(), "logit_scale" | "logit_bias") && values.len() == 1;
+        let shape = if scalar { Vec::new() } else { shape };
+        weights.insert(name, TensorEntry::from_f32(shape, &values)?);
+    }
+    Ok(weights)
+}
+
+/// Where a traversal of a module is.
+#[derive(Default)]
+struct Path(Vec<String>);
+
+impl Path {
+    fn name(&self) -> String {
+        self.0.join(".")
+    }
+}
+
+#[derive(Default)]
+struct Shapes {
+    path: Path,
+    found: BTreeMap<String, Vec<usize>>,
+}
+
+impl ModuleVisitor for Shapes {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.0.push(name.to_string());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.0.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        self.found.insert(self.path.name(), param.lazy_shape().to_vec());
+    }
+}
+
+struct Loader {
+    path: Path,
+    weights: StateDict,
+    error: Option<Error>,
+}
+
+impl ModuleMapper for Loader {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.0.push(name.to_string());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.0.pop();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let name = self.path.name();
+        let (shape, values) = match self.weights.get_f32(&name) {
+            Ok(tensor) => tensor,
+            Err(error) => {
+                self.error.get_or_insert(error);
+                return param;
+            }
+        };
+        // The parameter's share of the file is not needed any more; the file itself goes with its last tensor.
+        self.weights.remove(&name);
+        let device = param.lazy_device();
+        let tensor = device.memory_persistent_allocations(TensorData::new(values, shape), |data| {
+            Tensor::<D>::from_data(data, &device)
+        });
+        let id = param.id;
+        param.transform_for_load(tensor, id)
+    }
+}
+
+#[derive(Default)]
+struct Saver {
+    path: Path,
+    /// Name, shape, elements.
+    found: Vec<(String, Vec<usize>, Tensor<1>)>,
+}
+
+impl ModuleVisitor for Saver {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.0.push(name.to_string());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.0.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let tensor = param.val().without_autodiff();
+        self.found.push((self.path.name(), tensor.dims().to_vec(), tensor.reshape([-1])));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::weights::{Dtype, Mismatch};
+    use burn::tensor::Device;
+
+    #[derive(Module, Debug)]
+    struct Layer {
+        weight: Param<Tensor<2>>,
+        bias: Option<Param<Tensor<1>>>,
+    }
+
+    #[derive(Module, Debug)]
+    struct Tower {
+        resblocks: Vec<Layer>,
+        class_embedding: Param<Tensor<1>>,
+    }
+
+    #[derive(Module, Debug)]
+    struct Model {
+        logit_scale: Param<Tensor<1>>,
+        visual: Tower,
+    }
+
+    fn model(fill: f32, device: &Device) -> Model {
+        let layer = |bias: bool| Layer {
+            weight: Param::from_tensor(Tensor::full([2, 3], fill, device)),
+            bias: bias.then(|| Param::from_tensor(Tensor::full([2], fill, device))),
+        };
+        Model {
+            logit_scale: Param::from_tensor(Tensor::full([1], fill, device)),
+            visual: Tower {
+                resblocks: vec![layer(true), layer(false)],
+                class_embedding: Param::from_tensor(Tensor::full([4], fill, device)),
+            },
+        }
+    }
+
+    const NAMES: [&str; 5] = [
+        "logit_scale",
+        "visual.class_embedding",
+        "visual.resblocks.0.bias",
+        "visual.resblocks.0.weight",
+        "visual.resblocks.1.weight",
+    ];
+
+    /// Weights of [`model`] that are all different.
+    fn weights() -> StateDict {
+        let shapes: [&[usize]; 5] = [&[], &[4], &[2], &[2, 3], &[2, 3]];
+        let tensor = |(i, shape): (usize, &[usize])| {
+            let values: Vec<f32> = (0..shape.iter().product()).map(|j| (10 * i + j) as f32).collect();
+            (NAMES[i].to_string(), TensorEntry::from_f32(shape.to_vec(), &values).unwrap())
+        };
+        shapes.into_iter().enumerate().map(tensor).collect()
+    }
+
+    fn saved(model: &Model) -> StateDict {
+        pollster::block_on(save(model)).unwrap()
+    }
+
+    #[test]
+    fn paths_are_names() {
+        let model = model(0.0, &Device::flex());
+        let shapes = expected(&model);
+        assert_eq!(shapes.keys().map(String::as_str).collect::<Vec<_>>(), NAMES);
+        assert_eq!(shapes["visual.resblocks.1.weight"], [2, 3]);
+        assert_eq!(shapes["logit_scale"], [1]);
+    }
+
+    #[test]
+    fn what_is_loaded_is_saved_again() {
+        let loaded = load(model(0.0, &Device::flex()), &weights(), &LoadOptions::default()).unwrap();
+        assert_eq!(saved(&loaded), weights());
+        let row = loaded.visual.resblocks[0].weight.val().slice([1..2, 0..3]).into_data();
+        assert_eq!(row.try_into_vec_as::<f32>().unwrap(), [33., 34., 35.], "the layout is the file's");
+    }
+
+    #[test]
+    fn half_precision_files_load_as_the_floats_of_the_device() {
+        for dtype in [Dtype::F16, Dtype::BF16, Dtype::F64] {
+            let file = weights().to_dtype(dtype).unwrap();
+            let loaded = load(model(0.0, &Device::flex()), &file, &LoadOptions::default()).unwrap();
+            assert_eq!(saved(&loaded), weights(), "{dtype}: small integers are exact");
+        }
+    }
+
+    #[test]
+    fn a_training_module_stays_one() {
+        let before = model(0.0, &Device::flex().autodiff());
+        let id = before.visual.class_embedding.id;
+        let loaded = load(before, &weights(), &LoadOptions::default()).unwrap();
+        assert_eq!(loaded.visual.class_embedding.id, id, "the optimizer's state is kept by id");
+        assert!(loaded.visual.class_embedding.val().is_require_grad());
+        let x = loaded.visual.class_embedding.val();
+        let gradients = (x.clone() * x.clone()).sum().backward();
+        let gradient = x.grad(&gradients).unwrap().into_data().try_into_vec_as::<f32>().unwrap();
+        assert_eq!(gradient, [20., 22., 24., 26.]);
+        assert_eq!(saved(&loaded), weights());
+    }
+
+    #[test]
+    fn every_difference_is_reported_at_once() {
+        let mut file = weights();
+        file.remove("visual.class_embedding");
+        file.insert("stranger", TensorEntry::from_f32(vec![1], &[0.0]).unwrap());
+        file.insert("visual.resblocks.0.weight", TensorEntry::from_f32(vec![3, 2], &[0.0; 6]).unwrap());
+        let error = load(model(0.0, &Device::flex()), &file, &LoadOptions::default()).unwrap_err();
+        let Error::WeightsMismatch(found) = error else { panic!("{error}") };
+        assert_eq!(
+            found,
+            Mismatch {
+                missing: vec!["visual.class_embedding".into()],
+                unexpected: vec!["stranger".into()],
+                misshapen: vec![("visual.resblocks.0.weight".into(), vec![2, 3], vec![3, 2])],
+            }
+        );
+    }
+}

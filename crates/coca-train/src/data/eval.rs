@@ -1,0 +1,130 @@
+//! Samples for evaluation: in the order of the shards, unaltered.
+
+use std::path::Path;
+
+use super::error::{Error, Result};
+use super::record::{Classes, Record};
+use super::source::ClassTables;
+use super::spec::ShardSpec;
+use super::webdataset::Shards;
+
+/// One image with everything that it can be evaluated on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EvalSample {
+    /// The sample's key in its shard.
+    pub key: String,
+    /// The encoded image.
+    pub image: Vec<u8>,
+    /// The class name: underscores are spaces, a number is looked up in the `classes.json` beside the shard.
+    pub label: Option<String>,
+    /// json `captions`; without them `KEY.txt`, or a json `sentence` that is not a question.
+    pub captions: Vec<String>,
+    /// json `qa`; also a `sentence` with a boolean `label`, answered by `true` or `false`.
+    pub qa: Vec<(String, String)>,
+}
+
+/// The samples of an evaluation data set; see [`read_samples`].
+#[derive(Debug)]
+pub struct EvalSamples {
+    shards: Shards,
+    classes: ClassTables,
+    next: usize,
+}
+
+/// Opens the shards of `spec` (relative names start at `base`) for reading in order.
+///
+/// # Errors
+/// As [`ShardSpec::resolve`] and [`Shards::open`]; the iterator's items fail for unreadable files and wrong metadata.
+/// Nothing is skipped, so that a score always is about the whole data set.
+pub fn read_samples(spec: &ShardSpec, base: &Path) -> Result<EvalSamples> {
+    let shards = Shards::open(spec.resolve(base)?)?;
+    let classes = ClassTables::beside(&shards)?;
+    Ok(EvalSamples {
+        shards,
+        classes,
+        next: 0,
+    })
+}
+
+impl EvalSamples {
+    fn read(&self, index: usize) -> Result<EvalSample> {
+        let raw = self.shards.read(index)?;
+        let none = Classes::default();
+        let classes = self.classes.of(&self.shards, index).unwrap_or(&none);
+        let record = Record::parse(&raw, classes).map_err(|reason| Error::Sample {
+            name: self.shards.name(index),
+            reason,
+        })?;
+        let mut captions = record.captions;
+        if captions.is_empty() {
+            captions.extend(record.text.or(record.sentence));
+        }
+        let mut qa = record.qa;
+        qa.extend(record.verdict);
+        Ok(EvalSample {
+            key: self.shards.key(index).into(),
+            image: raw.image,
+            label: record.label,
+            captions,
+            qa,
+        })
+    }
+}
+
+impl Iterator for EvalSamples {
+    type Item = Result<EvalSample>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let index = self.next;
+        (index < self.shards.len()).then(|| {
+            self.next += 1;
+            self.read(index)
+        })
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = self.shards.len().saturating_sub(self.next);
+        (left, Some(left))
+    }
+}
+
+impl ExactSizeIterator for EvalSamples {}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::write_tar;
+    use super::*;
+
+    #[test]
+    fn samples_come_in_order_with_all_their_fields() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("classes.json"), r#"["cat", "dog"]"#).unwrap();
+        let members: [(&str, &[u8]); 8] = [
+            ("a.jpg", b"A"),
+            ("a.json", br#"{"label": 1, "captions": ["x", "y"]}"#),
+            ("a.txt", b"x"),
+            ("b.jpg", b"B"),
+            ("b.json", br#"{"sentence": "s", "label": false, "qa": [["q", "a"]]}"#),
+            ("c.jpg", b"C"),
+            ("c.txt", b"only text\n"),
+            ("d.jpg", b"D"),
+        ];
+        write_tar(dir.path(), "0.tar", &members);
+        write_tar(dir.path(), "1.tar", &[("e.png", b"E"), ("e.json", b"[]")]);
+        let samples = read_samples(&"{0..1}.tar".into(), dir.path()).unwrap();
+        assert_eq!(samples.len(), 5);
+        let samples: Vec<_> = samples.collect();
+        let get = |i: usize| samples[i].as_ref().unwrap();
+        let keys: Vec<_> = (0..4).map(|i| get(i).key.as_str()).collect();
+        assert_eq!(keys, ["a", "b", "c", "d"]);
+        assert_eq!(get(0).label.as_deref(), Some("dog"));
+        assert_eq!(get(0).captions, ["x", "y"]);
+        let qa = [("q", "a"), ("s", "false")].map(|(q, a)| (q.to_owned(), a.to_owned()));
+        assert_eq!(get(1).qa, qa);
+        assert_eq!(get(1).label, None);
+        assert_eq!(get(2).captions, ["only text"]);
+        assert_eq!(get(3).image, b"D");
+        let error = samples[4].as_ref().unwrap_err().to_string();
+        assert!(error.contains("1.tar:e") && error.contains("not an object"), "{error}");
+    }
+}

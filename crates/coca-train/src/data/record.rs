@@ -1,0 +1,230 @@
+//! The metadata of one sample: `KEY.json` and `KEY.txt`, brought into one form.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::error::{Error, Result};
+use super::webdataset::RawSample;
+
+/// What is known about an image. Blank strings are left out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Record {
+    /// Whole sentences about the image.
+    pub captions: Vec<String>,
+    /// The class name, cleaned by [`label_text`].
+    pub label: Option<String>,
+    /// Single words about the image.
+    pub keywords: Vec<String>,
+    /// Questions and their answers; a sentence that is true or false counts as a question.
+    pub qa: Vec<(String, String)>,
+    /// A sentence without a verdict.
+    pub sentence: Option<String>,
+    /// A sentence with its verdict, `true` or `false`.
+    pub verdict: Option<(String, String)>,
+    /// The contents of `KEY.txt`.
+    pub text: Option<String>,
+}
+
+impl Record {
+    /// Reads the metadata of a sample. The error is a sentence for the user.
+    pub fn parse(raw: &RawSample, classes: &Classes) -> Result<Self, String> {
+        let mut record = Self::default();
+        if let Some(json) = &raw.json {
+            let json: Value = serde_json::from_slice(json).map_err(|e| format!("its json is invalid: {e}"))?;
+            record.read_json(&json, classes)?;
+        }
+        if let Some(text) = &raw.text {
+            let text = std::str::from_utf8(text).map_err(|_| "its txt is not UTF-8")?;
+            record.text = non_blank(text);
+        }
+        Ok(record)
+    }
+
+    fn read_json(&mut self, json: &Value, classes: &Classes) -> Result<(), String> {
+        let json = json.as_object().ok_or("its json is not an object")?;
+        let field = |name: &str| json.get(name).filter(|value| !value.is_null());
+        if let Some(value) = field("captions") {
+            self.captions = strings(value).ok_or("`captions` is not a list of strings")?;
+        }
+        if let Some(value) = field("keywords") {
+            self.keywords = strings(value).ok_or("`keywords` is not a list of strings")?;
+        }
+        if let Some(value) = field("qa") {
+            let pairs = value.as_array().ok_or("`qa` is not a list")?;
+            for (at, pair) in pairs.iter().enumerate() {
+                let pair = question_and_answer(pair);
+                self.qa.push(pair.ok_or_else(|| {
+                    format!("`qa` entry {at} is neither [question, answer] nor an object with those keys")
+                })?);
+            }
+        }
+        let sentence = match field("sentence") {
+            Some(value) => non_blank(value.as_str().ok_or("`sentence` is not a string")?),
+            None => None,
+        };
+        match (field("label"), sentence) {
+            (Some(Value::Bool(verdict)), Some(sentence)) => {
+                self.verdict = Some((sentence, verdict.to_string()));
+            }
+            (label, sentence) => {
+                self.sentence = sentence;
+                let name = field("name").and_then(Value::as_str);
+                self.label = label.map(|value| label_name(value, name, classes)).transpose()?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A class name as text: underscores and runs of blanks become single spaces.
+pub fn label_text(label: &str) -> String {
+    let words = label.split(|c: char| c == '_' || c.is_whitespace());
+    words.filter(|w| !w.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+fn label_name(value: &Value, name: Option<&str>, classes: &Classes) -> Result<String, String> {
+    let text = match value {
+        Value::String(text) => label_text(text),
+        Value::Bool(flag) => flag.to_string(),
+        Value::Number(number) => {
+            let known = number.as_i64().and_then(|id| classes.0.get(&id));
+            match known.map(String::as_str).or(name) {
+                Some(name) => label_text(name),
+                None if classes.0.is_empty() => number.to_string(),
+                None => return Err(format!("label {number} is not in classes.json")),
+            }
+        }
+        _ => return Err("`label` is neither a string nor a number".into()),
+    };
+    match text.is_empty() {
+        true => Err("`label` is blank".into()),
+        false => Ok(text),
+    }
+}
+
+fn non_blank(text: &str) -> Option<String> {
+    let text = text.trim();
+    (!text.is_empty()).then(|| text.into())
+}
+
+fn strings(value: &Value) -> Option<Vec<String>> {
+    match value {
+        Value::String(text) => Some(non_blank(text).into_iter().collect()),
+        Value::Array(values) => {
+            let texts: Option<Vec<&str>> = values.iter().map(Value::as_str).collect();
+            Some(texts?.into_iter().filter_map(non_blank).collect())
+        }
+        _ => None,
+    }
+}
+
+fn question_and_answer(pair: &Value) -> Option<(String, String)> {
+    let (question, answer) = match pair {
+        Value::Array(pair) => match pair.as_slice() {
+            [question, answer] => (question, answer),
+            _ => return None,
+        },
+        Value::Object(pair) => (pair.get("question")?, pair.get("answer")?),
+        _ => return None,
+    };
+    let answer = match answer {
+        Value::String(answer) => non_blank(answer)?,
+        Value::Number(_) | Value::Bool(_) => answer.to_string(),
+        _ => return None,
+    };
+    Some((non_blank(question.as_str()?)?, answer))
+}
+
+/// The class names of integer labels; empty where there is no table.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Classes(BTreeMap<i64, String>);
+
+impl Classes {
+    /// Reads the `classes.json` in the folder of `shard`, if there is one.
+    pub fn beside(shard: &Path) -> Result<Self> {
+        let path = shard.with_file_name("classes.json");
+        if !path.is_file() {
+            return Ok(Self::default());
+        }
+        let text = std::fs::read(&path).map_err(|source| Error::Io {
+            path: path.clone(),
+            source,
+        })?;
+        Self::parse(&text).map_err(|reason| Error::Classes { path, reason })
+    }
+
+    fn parse(json: &[u8]) -> Result<Self, String> {
+        let list: Vec<Value> = serde_json::from_slice(json).map_err(|e| format!("not a JSON list: {e}"))?;
+        let mut names = BTreeMap::new();
+        for (at, item) in list.iter().enumerate() {
+            let id = item.get("id").map_or(Some(at as i64), Value::as_i64);
+            let name = item.as_str().or_else(|| item.get("name")?.as_str());
+            let (Some(id), Some(name)) = (id, name) else {
+                return Err(format!("entry {at} is neither a name nor an object with `id` and `name`"));
+            };
+            names.insert(id, name.to_owned());
+        }
+        Ok(Self(names))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(json: &str, classes: &str) -> Result<Record, String> {
+        let raw = RawSample {
+            image: vec![],
+            json: Some(json.into()),
+            text: None,
+        };
+        Record::parse(&raw, &Classes::parse(classes.as_bytes()).unwrap())
+    }
+
+    #[test]
+    fn the_forms_that_occur_in_the_wild() {
+        let record = parse(r#"{"captions": ["a ", "", "b"], "keywords": "k", "label": "car_side"}"#, "[]").unwrap();
+        assert_eq!(record.captions, ["a", "b"]);
+        assert_eq!(record.keywords, ["k"]);
+        assert_eq!(record.label.as_deref(), Some("car side"));
+        let record = parse(
+            r#"{"qa": [["q1", "a1"], {"question": "q2", "answer": 3, "organ": "x"}], "captions": null}"#,
+            "[]",
+        );
+        let expected = [("q1", "a1"), ("q2", "3")].map(|(q, a)| (q.to_owned(), a.to_owned()));
+        assert_eq!(record.unwrap().qa, expected);
+        let record = parse(r#"{"sentence": "it is red", "label": true}"#, "[]").unwrap();
+        assert_eq!(record.verdict, Some(("it is red".into(), "true".into())));
+        assert_eq!((record.label, record.sentence), (None, None));
+    }
+
+    #[test]
+    fn numeric_labels_are_looked_up() {
+        let label = |json: &str, classes: &str| parse(json, classes).map(|r| r.label.unwrap());
+        assert_eq!(label(r#"{"label": 1}"#, r#"["cat", "big_dog"]"#).unwrap(), "big dog");
+        assert_eq!(label(r#"{"label": 7}"#, r#"[{"id": 7, "name": "Kiwi"}]"#).unwrap(), "Kiwi");
+        assert_eq!(label(r#"{"label": 7, "name": "Kiwi"}"#, "[]").unwrap(), "Kiwi");
+        assert_eq!(label(r#"{"label": 7}"#, "[]").unwrap(), "7");
+        assert!(label(r#"{"label": 7}"#, r#"["cat"]"#).unwrap_err().contains("classes.json"));
+    }
+
+    #[test]
+    fn wrong_types_are_sentences() {
+        let cases = [
+            ("{", "invalid"),
+            ("[1]", "not an object"),
+            (r#"{"captions": [1]}"#, "captions"),
+            (r#"{"qa": [["q"]]}"#, "entry 0"),
+            (r#"{"qa": [["q", "a"], {"question": "q"}]}"#, "entry 1"),
+            (r#"{"label": "_"}"#, "blank"),
+            (r#"{"label": []}"#, "label"),
+        ];
+        for (json, words) in cases {
+            let error = parse(json, "[]").unwrap_err();
+            assert!(error.contains(words), "{json}: {error}");
+        }
+        assert!(Classes::parse(b"[{}]").is_err());
+    }
+}

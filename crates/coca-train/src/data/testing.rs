@@ -1,0 +1,56 @@
+//! Small shards and a toy tokenizer for the tests of this module.
+
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
+
+use super::batch::Tokenize;
+
+/// The bytes of a tar file with these members.
+pub fn tar_bytes(members: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for (name, bytes) in members {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        builder.append_data(&mut header, name, *bytes).unwrap();
+    }
+    builder.into_inner().unwrap()
+}
+
+/// Writes a tar file with these members.
+pub fn write_tar(folder: &Path, name: &str, members: &[(&str, &[u8])]) -> PathBuf {
+    let path = folder.join(name);
+    std::fs::write(&path, tar_bytes(members)).unwrap();
+    path
+}
+
+/// A JPEG file with a gradient that depends on `shade`.
+pub fn jpeg(width: u32, height: u32, shade: u8) -> Vec<u8> {
+    let pixel = |x, y| image::Rgb([x as u8 * 9, y as u8 * 9, shade]);
+    let image = image::RgbImage::from_fn(width, height, pixel);
+    let mut bytes = Cursor::new(Vec::new());
+    image.write_to(&mut bytes, image::ImageFormat::Jpeg).unwrap();
+    bytes.into_inner()
+}
+
+/// One token for each character: `a` is 1, `z` is 26; other characters are 27.
+pub struct Letters;
+
+impl Tokenize for Letters {
+    fn encode(&self, text: &str) -> Vec<u32> {
+        let token = |c: char| if c.is_ascii_lowercase() { c as u32 - 'a' as u32 + 1 } else { 27 };
+        text.chars().map(token).collect()
+    }
+
+    fn sot(&self) -> u32 {
+        100
+    }
+
+    fn eot(&self) -> u32 {
+        101
+    }
+
+    fn pad(&self) -> u32 {
+        0
+    }
+}

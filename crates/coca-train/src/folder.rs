@@ -1,0 +1,88 @@
+//! Model folders on disk.
+
+use std::io::ErrorKind;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use coca_model::weights::{Dtype, ModelFolder};
+
+/// Reads a model folder.
+pub fn read(folder: &Path) -> Result<ModelFolder> {
+    if !folder.is_dir() {
+        bail!("{} is not a folder; a model folder holds {} and weights", folder.display(), ModelFolder::CONFIG);
+    }
+    ModelFolder::from_files(|name| match std::fs::read(folder.join(name)) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(anyhow::Error::from(error).context(format!("reading {}", folder.join(name).display()))),
+    })
+    .with_context(|| format!("in the model folder {}", folder.display()))
+}
+
+/// Writes a model folder: everything goes into a temporary folder beside it, which then takes its place, so that
+/// `folder` is always whole.
+pub fn write(model: &ModelFolder, folder: &Path, dtype: Option<Dtype>, shard_bytes: u64) -> Result<()> {
+    replace_folder(folder, |temporary| {
+        model.write(dtype, shard_bytes, |name, bytes| -> Result<()> { write_file(&temporary.join(name), bytes) })
+    })
+}
+
+/// Fills a temporary folder and lets it take the place of `folder`.
+pub fn replace_folder(folder: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let parent = match folder.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    std::fs::create_dir_all(parent).with_context(|| format!("creating {}", parent.display()))?;
+    let temporary = tempfile::Builder::new()
+        .prefix(".coca-")
+        .tempdir_in(parent)
+        .with_context(|| format!("creating a temporary folder in {}", parent.display()))?;
+    fill(temporary.path())?;
+    let filled = temporary.keep();
+    let moved = move_into_place(&filled, folder);
+    if moved.is_err() {
+        // The message about the failed move matters more than what cannot be cleaned up.
+        let _ = std::fs::remove_dir_all(&filled);
+    }
+    moved
+}
+
+fn move_into_place(filled: &Path, folder: &Path) -> Result<()> {
+    make_readable(filled)?;
+    if !folder.exists() {
+        return std::fs::rename(filled, folder).with_context(|| format!("creating {}", folder.display()));
+    }
+    // A folder cannot be replaced in one step; its predecessor is kept until the new one stands.
+    let old = filled.with_extension("old");
+    std::fs::rename(folder, &old).with_context(|| format!("moving {} aside", folder.display()))?;
+    if let Err(error) = std::fs::rename(filled, folder) {
+        std::fs::rename(&old, folder).with_context(|| format!("restoring {}", folder.display()))?;
+        return Err(anyhow::Error::from(error).context(format!("replacing {}", folder.display())));
+    }
+    std::fs::remove_dir_all(&old).with_context(|| format!("removing {}", old.display()))
+}
+
+/// Temporary folders are private to their owner; what they become is not.
+#[cfg(unix)]
+fn make_readable(folder: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755))
+        .with_context(|| format!("setting the permissions of {}", folder.display()))
+}
+
+#[cfg(not(unix))]
+fn make_readable(_: &Path) -> Result<()> {
+    Ok(())
+}
+
+/// Writes one file completely, to the disk.
+pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
+    use std::io::Write;
+    let write = || -> std::io::Result<()> {
+        let mut file = std::fs::File::create(path)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    };
+    write().with_context(|| format!("writing {}", path.display()))
+}

@@ -1,0 +1,86 @@
+import { Connection, type WorkerLike } from "./connection.js";
+import { asCocaError, CocaError, type CocaErrorCode } from "./error.js";
+import { folderPayload } from "./folder.js";
+import { absoluteUrl } from "./image.js";
+import type { ChosenDevice, LoadParams } from "./protocol.js";
+import { reasonAgainstCpu } from "./support.js";
+import type { DeviceChoice, LoadOptions, ModelInfo, ModelSource } from "./types.js";
+
+/** A worker with a model in it. */
+export interface RunningModel {
+  readonly connection: Connection;
+  readonly info: ModelInfo;
+}
+
+/** Failures of the GPU rather than of the model: with `auto`, the CPU may still do. */
+const DEVICE_FAILURES: ReadonlySet<CocaErrorCode> = new Set([
+  "webgpu-unavailable",
+  "webgpu-failed",
+  "self-test-failed",
+  "device-lost",
+  "out-of-memory",
+  "panic",
+]);
+
+/**
+ * Starts a worker and loads the model in it. A GPU that fails may leave the runtime in any state, so falling back to
+ * the CPU means a new worker; the downloads then come from the browser's HTTP cache where the server allows it.
+ */
+export async function startModel(source: ModelSource | undefined, options: LoadOptions): Promise<RunningModel> {
+  const unsupported = reasonAgainstCpu();
+  if (unsupported !== undefined) throw new CocaError("unsupported", unsupported);
+  const { device: choice = "auto" } = options;
+  if (!(["auto", "webgpu", "cpu"] satisfies DeviceChoice[]).includes(choice)) {
+    throw new CocaError("invalid-argument", `device must be "auto", "webgpu" or "cpu", not ${JSON.stringify(choice)}`);
+  }
+  const params = {
+    folder: folderPayload(source),
+    wasmUrl:
+      options.wasmUrl === undefined
+        ? new URL("./coca_bg.wasm", import.meta.url).href
+        : absoluteUrl(String(options.wasmUrl)),
+    logging: options.logger !== undefined,
+  };
+
+  let connection = connect(options);
+  let device: ChosenDevice | undefined;
+  try {
+    device = await connection.call("chooseDevice", { choice }, { signal: options.signal });
+    return await load(connection, { ...params, device }, options);
+  } catch (thrown) {
+    connection.end(asCocaError(thrown));
+    const error = thrown instanceof CocaError ? thrown : undefined;
+    const fallback = choice === "auto" && device?.kind === "webgpu" && error && DEVICE_FAILURES.has(error.code);
+    if (!fallback) throw thrown;
+    options.logger?.warn?.(`WebGPU failed, loading again on the CPU: ${error.message}`);
+    connection = connect(options);
+    device = { kind: "cpu", reason: `WebGPU failed (${error.code}): ${error.message}` };
+  }
+  try {
+    return await load(connection, { ...params, device }, options);
+  } catch (thrown) {
+    connection.end(asCocaError(thrown));
+    throw thrown;
+  }
+}
+
+async function load(connection: Connection, params: LoadParams, options: LoadOptions): Promise<RunningModel> {
+  const info = await connection.call("load", params, { signal: options.signal, onEvent: options.onProgress });
+  return { connection, info };
+}
+
+function connect(options: LoadOptions): Connection {
+  let worker: Worker;
+  try {
+    worker =
+      options.worker?.() ?? new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "coca-wasm" });
+  } catch (cause) {
+    throw new CocaError(
+      "worker-failed",
+      "the worker cannot be started; serve it from the page's own origin, allow it in the policy's worker-src, or " +
+        "make it yourself with the option `worker`",
+      { cause },
+    );
+  }
+  return new Connection(worker as WorkerLike, options.logger);
+}

@@ -1,0 +1,211 @@
+import type { CocaErrorCode } from "./error.js";
+
+/**
+ * Anything that shows an image. Encoded bytes (Blob, File, URL) are decoded exactly as the native tools do; pixel
+ * sources are read out at their natural size and then take the same path, so the result never depends on the
+ * browser's own scaling.
+ */
+export type ImageInput =
+  | Blob
+  | string
+  | URL
+  | ImageData
+  | ImageBitmap
+  | VideoFrame
+  | OffscreenCanvas
+  | HTMLCanvasElement
+  | HTMLImageElement
+  | HTMLVideoElement;
+
+/**
+ * Where a model comes from: the address of a model folder, or the files of one, by name
+ * (`open_clip_config.json`, `open_clip_model.safetensors`, …), for example from an `<input webkitdirectory>`.
+ */
+export type ModelSource = string | URL | readonly File[] | Readonly<Record<string, Blob | Uint8Array<ArrayBuffer>>>;
+
+/** `auto` takes WebGPU when it is there and passes its self-test, else the CPU. */
+export type DeviceChoice = "auto" | "webgpu" | "cpu";
+
+/** What loading is doing, in this order (download and verify once for each file). */
+export type LoadPhase = "download" | "verify" | "upload" | "selftest" | "ready";
+
+/** One step of loading. Within a phase and file `loaded` only grows, and ends at `total`. */
+export interface LoadProgress {
+  readonly phase: LoadPhase;
+  /** The file, in the phases `download` and `verify`. */
+  readonly file?: string;
+  /** Bytes in `download`, `verify` and `upload`, else steps. */
+  readonly loaded: number;
+  /** `undefined` while a server does not say how long a file is. */
+  readonly total: number | undefined;
+}
+
+/** Receives messages instead of the console. The package never writes to the console itself. */
+export interface Logger {
+  debug?(message: string): void;
+  info?(message: string): void;
+  warn?(message: string): void;
+  error?(message: string): void;
+}
+
+/** Common to every call. */
+export interface CallOptions {
+  /** Rejects the call with code `aborted`; a queued call never starts, a running generation stops within one token. */
+  readonly signal?: AbortSignal;
+}
+
+/** Options of `CoCa.load`. */
+export interface LoadOptions extends CallOptions {
+  /** Default `auto`. */
+  readonly device?: DeviceChoice;
+  readonly onProgress?: (progress: LoadProgress) => void;
+  /** Default: silent. */
+  readonly logger?: Logger;
+  /** Where `coca_bg.wasm` is served, if not beside the package's own files. */
+  readonly wasmUrl?: string | URL;
+  /** Makes the worker from `coca-wasm/worker`, for bundlers and policies that need a say in it. */
+  readonly worker?: () => Worker;
+}
+
+/** How labels become texts. Every `{}` of a template is replaced by the label. */
+export interface TemplateOptions {
+  /** One prompt template, for example `"a photo of a {}"`. */
+  readonly template?: string;
+  /** Several: their text embeddings are averaged. */
+  readonly templates?: readonly string[];
+}
+
+/** Options of `classify`. */
+export interface ClassifyOptions extends CallOptions, TemplateOptions {
+  /** Keep only the best; default all. */
+  readonly topK?: number;
+}
+
+/** Options of a classifier's own `classify`. */
+export interface ClassifierClassifyOptions extends CallOptions {
+  /** Keep only the best; default all. */
+  readonly topK?: number;
+}
+
+/** A label and its share of the whole: scores are a softmax over the labels. */
+export interface LabelScore {
+  readonly label: string;
+  readonly score: number;
+}
+
+/** Options of `caption`. Greedy unless `beams`, `topK` or `topP` ask for more. */
+export interface CaptionOptions extends CallOptions {
+  /** The words the caption begins with. */
+  readonly prefix?: string;
+  /** At most so many tokens are generated. */
+  readonly maxTokens?: number;
+  /** Beam search with so many beams. */
+  readonly beams?: number;
+  /** Sample from the `topK` most probable tokens. */
+  readonly topK?: number;
+  /** Sample from the most probable tokens that hold this share of the probability, above 0 to 1. */
+  readonly topP?: number;
+  /** Flattens (above 1) or sharpens (below 1) sampling. Default 1. */
+  readonly temperature?: number;
+  /** The same seed samples the same caption. Default 0. */
+  readonly seed?: number;
+  /** Called with each piece of the text as it is made. */
+  readonly onToken?: (piece: string) => void;
+}
+
+/** What was generated and how long it took. */
+export interface GenerationTimings {
+  /** From the start of the job (after queueing) to the first token, which includes encoding the image. */
+  readonly firstTokenMs: number;
+  readonly totalMs: number;
+  readonly tokensPerSecond: number;
+}
+
+/** A caption. */
+export interface Caption {
+  readonly caption: string;
+  /** The token ids, special tokens left out. */
+  readonly tokens: readonly number[];
+  /** Natural logarithm of the caption's probability under the model. */
+  readonly logProb: number;
+  readonly timings: GenerationTimings;
+}
+
+/** Options of `answer`. */
+export interface AnswerOptions extends CallOptions {
+  /** Answer with the most probable of these instead of free text. */
+  readonly choices?: readonly string[];
+  /** At most so many tokens are generated. */
+  readonly maxTokens?: number;
+  /** Called with each piece of a free answer as it is made. */
+  readonly onToken?: (piece: string) => void;
+}
+
+/** One of the given choices and its share of the whole. */
+export interface ChoiceScore {
+  readonly answer: string;
+  readonly score: number;
+}
+
+/** An answer. */
+export interface Answer {
+  readonly answer: string;
+  /** Natural logarithm of the answer's probability under the model. */
+  readonly logProb: number;
+  /** Only when choices were given: all of them, best first. */
+  readonly choices?: readonly ChoiceScore[];
+  readonly timings: GenerationTimings;
+}
+
+/** What a browser says about its GPU; empty strings where it does not say. */
+export interface AdapterInfo {
+  readonly vendor: string;
+  readonly architecture: string;
+  readonly device: string;
+  readonly description: string;
+}
+
+/** How long each part of loading took, in milliseconds. */
+export interface LoadTimings {
+  readonly runtimeMs: number;
+  readonly downloadMs: number;
+  readonly uploadMs: number;
+  readonly selfTestMs: number;
+  readonly totalMs: number;
+}
+
+/** A loaded model. */
+export interface ModelInfo {
+  readonly device: "webgpu" | "cpu";
+  /** Why this device. */
+  readonly reason: string;
+  /** Only on WebGPU. */
+  readonly adapter?: AdapterInfo;
+  /** Of the parameters on the device, for example `f32`. */
+  readonly dtype: string;
+  /** Number of parameters. */
+  readonly parameters: number;
+  /** From `coca.json`, else the last part of the model's address. */
+  readonly name: string;
+  /** From `coca.json`. */
+  readonly revision?: string;
+  /** Largest difference of the stored self-test; absent when the model folder stores none. */
+  readonly selfTestError?: number;
+  /** Whether every file was checked against a SHA-256 of `coca.json`. */
+  readonly verified: boolean;
+  readonly timings: LoadTimings;
+}
+
+/** What this browser can do. */
+export interface Support {
+  readonly webgpu: boolean;
+  readonly cpu: boolean;
+  /** Why not, when one of them is `false`. */
+  readonly reason?: string;
+  /** Features of the WebGPU adapter. */
+  readonly features: readonly string[];
+  /** Limits of the WebGPU adapter. */
+  readonly limits: Readonly<Record<string, number>>;
+}
+
+export type { CocaErrorCode };

@@ -1,0 +1,237 @@
+import { abortError, CocaError } from "../error.js";
+import type { ImagePayload, LabelsPayload, LoadParams, LogLevel, Params } from "../protocol.js";
+import { probeWebGpu } from "../support.js";
+import type { Answer, Caption, LabelScore, ModelInfo } from "../types.js";
+import { chooseDevice } from "./choose-device.js";
+import { compileWasm } from "./compile.js";
+import { encodeImage } from "./encode-image.js";
+import { LabelCache } from "./label-cache.js";
+import { macrotask } from "./macrotask.js";
+import { readModel } from "./model-files.js";
+import type { Handlers, JobContext, Server } from "./server.js";
+import { Clock, Stopwatch } from "./timing.js";
+import type { EncodedImage, Glue, LabelEmbeddings, OnToken, Session, WasmDevice } from "./wasm.js";
+
+/** So many sets of labels keep their embeddings without a classifier of their own. */
+const CACHED_LABELS = 8;
+/** Between a GPU and the CPU in f32; a kernel that did not run is off by far more. */
+const CHECK_TOLERANCE = 0.01;
+
+/** The worker's methods over the Rust side. */
+export class Runtime {
+  readonly #glue: Glue;
+  readonly #server: Server;
+  readonly #cache = new LabelCache<LabelEmbeddings>(CACHED_LABELS);
+  readonly #classifiers = new Map<number, LabelEmbeddings>();
+  #nextClassifier = 0;
+  #loaded: Session | undefined;
+
+  constructor(glue: Glue, server: Server) {
+    this.#glue = glue;
+    this.#server = server;
+  }
+
+  /** For {@link serve}. */
+  handlers(): Handlers {
+    return {
+      chooseDevice: ({ choice }) => chooseDevice(choice, probeWebGpu),
+      load: (params, context) => this.#load(params, context),
+      classify: (params, context) => this.#classify(params, context),
+      createClassifier: (params) => this.#createClassifier(params),
+      disposeClassifier: ({ classifier }) => this.#disposeClassifier(classifier),
+      caption: (params, context) => this.#caption(params, context),
+      answer: (params, context) => this.#answer(params, context),
+      embedImage: ({ images }, context) =>
+        this.#forImages(images, context, async (image) => this.#session.embed_image(image)),
+      embedText: ({ texts }) => this.#embedText(texts),
+    };
+  }
+
+  get #session(): Session {
+    if (!this.#loaded) throw new CocaError("internal", "the model is not loaded");
+    return this.#loaded;
+  }
+
+  async #load(params: LoadParams, { signal, emit }: JobContext<"load">): Promise<ModelInfo> {
+    const { device: chosen, folder } = params;
+    const clock = new Clock();
+    // The device is checked while the model is still on its way.
+    const [device, files] = await Promise.all([
+      this.#start(params, signal).then(clock.lap("runtimeMs")),
+      readModel(folder, signal, emit).then(clock.lap("downloadMs")),
+    ]);
+
+    clock.start();
+    const total = files.weightBytes;
+    emit({ phase: "upload", loaded: 0, total });
+    await macrotask();
+    const session = this.#glue.CocaSession.create(device, files.contents);
+    this.#loaded = session;
+    emit({ phase: "upload", loaded: total, total });
+    clock.lap("uploadMs")(undefined);
+
+    clock.start();
+    emit({ phase: "selftest", loaded: 0, total: 1 });
+    const selfTestError = await session.self_test();
+    emit({ phase: "selftest", loaded: 1, total: 1 });
+    clock.lap("selfTestMs")(undefined);
+
+    const { name, revision, dtype, parameters } = session.info();
+    emit({ phase: "ready", loaded: 1, total: 1 });
+    return {
+      device: chosen.kind,
+      reason: chosen.reason,
+      ...(chosen.kind === "webgpu" ? { adapter: chosen.adapter } : {}),
+      dtype,
+      parameters,
+      name: name ?? folderName(params),
+      ...(revision === undefined ? {} : { revision }),
+      ...(selfTestError === undefined ? {} : { selfTestError }),
+      verified: files.verified,
+      timings: clock.timings(),
+    };
+  }
+
+  /** Compiles the wasm, routes what it has to say, and starts a device that computes what it should. */
+  async #start({ wasmUrl, logging, device: { kind } }: LoadParams, signal: AbortSignal): Promise<WasmDevice> {
+    await this.#glue.default({ module_or_path: await compileWasm(wasmUrl, signal) });
+    this.#glue.install(
+      (message) => this.#server.fatal(panicError(message)),
+      (level, message) => {
+        // The runtime goes on after a kernel that the browser refused, with whatever its output buffer held.
+        if (isRefusedKernel(message)) this.#server.fatal(new CocaError("webgpu-failed", message));
+        else if (logging) this.#server.log(logLevel(level), message);
+      },
+      macrotask,
+    );
+    const device = await this.#glue.CocaDevice.open(kind);
+    const difference = await device.check();
+    if (!(difference <= CHECK_TOLERANCE)) {
+      throw new CocaError(
+        "self-test-failed",
+        `the GPU computes wrong numbers: a tiny model differs from the CPU's results by ${difference.toExponential(1)} ` +
+          "of their size",
+      );
+    }
+    return device;
+  }
+
+  async #classify(
+    { images, labels, topK }: Params<"classify">,
+    context: JobContext<"classify">,
+  ): Promise<LabelScore[][]> {
+    const classifier = await this.#resolve(labels);
+    return this.#forImages(images, context, async (image) => {
+      const scores = await this.#session.classify(image, classifier);
+      return scores.slice(0, topK);
+    });
+  }
+
+  async #resolve(labels: LabelsPayload): Promise<LabelEmbeddings> {
+    if ("classifier" in labels) {
+      const kept = this.#classifiers.get(labels.classifier);
+      if (!kept) throw new CocaError("disposed", "the classifier was disposed");
+      return kept;
+    }
+    const key = JSON.stringify([labels.labels, labels.templates]);
+    return this.#cache.get(key, () => this.#embedLabels(labels));
+  }
+
+  async #createClassifier(params: Params<"createClassifier">): Promise<number> {
+    const id = this.#nextClassifier++;
+    this.#classifiers.set(id, await this.#embedLabels(params));
+    return id;
+  }
+
+  async #disposeClassifier(id: number): Promise<null> {
+    this.#classifiers.get(id)?.free();
+    this.#classifiers.delete(id);
+    return null;
+  }
+
+  #embedLabels({ labels, templates }: Params<"createClassifier">): Promise<LabelEmbeddings> {
+    return this.#session.label_embeddings([...labels], templates && [...templates]);
+  }
+
+  #caption({ images, generation }: Params<"caption">, context: JobContext<"caption">): Promise<Caption[]> {
+    return this.#forImages(images, context, async (image, stopwatch) => {
+      const onToken = listener(context, stopwatch);
+      const { text, tokens, logProb } = await this.#session.caption(image, generation, onToken);
+      return { caption: text, tokens, logProb, timings: stopwatch.timings() };
+    });
+  }
+
+  async #answer(params: Params<"answer">, context: JobContext<"answer">): Promise<Answer> {
+    const { image, question, choices, maxTokens } = params;
+    const [answer] = await this.#forImages([image], context, async (encoded, stopwatch) => {
+      const onToken = listener(context, stopwatch);
+      const result = await this.#session.answer(encoded, question, choices && [...choices], maxTokens, onToken);
+      return { ...result, timings: stopwatch.timings() };
+    });
+    if (!answer) throw new CocaError("internal", "no answer was made");
+    return answer;
+  }
+
+  async #embedText(texts: readonly string[]): Promise<Float32Array[]> {
+    const flat = await this.#session.embed_text([...texts]);
+    const width = flat.length / texts.length;
+    return texts.map((_, row) => flat.slice(row * width, (row + 1) * width));
+  }
+
+  /** Takes one image after the other, so that only one is in memory and an abort is seen between them. */
+  async #forImages<T>(
+    images: readonly ImagePayload[],
+    { signal }: { readonly signal: AbortSignal },
+    work: (image: EncodedImage, stopwatch: Stopwatch) => Promise<T>,
+  ): Promise<T[]> {
+    const results: T[] = [];
+    for (const payload of images) {
+      if (results.length > 0) await macrotask();
+      if (signal.aborted) throw abortError(signal);
+      const stopwatch = new Stopwatch();
+      const image = await encodeImage(this.#session, payload, signal);
+      try {
+        results.push(await work(image, stopwatch));
+      } finally {
+        image.free();
+      }
+      if (signal.aborted) throw abortError(signal);
+    }
+    return results;
+  }
+}
+
+/** Passes the pieces of a text on, and stops it when the call is aborted. */
+function listener(
+  { signal, emit }: { readonly signal: AbortSignal; emit(piece: string): void },
+  stopwatch: Stopwatch,
+): OnToken {
+  return (piece) => {
+    if (signal.aborted) return false;
+    if (piece === undefined) stopwatch.step();
+    else if (piece !== "") emit(piece);
+    return true;
+  };
+}
+
+/** wgpu panics on errors that no call was waiting for; those are the GPU's, not a bug of ours. */
+function panicError(message: string): CocaError {
+  if (/wgpu error: Out of Memory/i.test(message)) return new CocaError("out-of-memory", message);
+  if (/wgpu error/i.test(message)) return new CocaError("webgpu-failed", message);
+  if (/memory allocation of|capacity overflow/.test(message)) return new CocaError("out-of-memory", message);
+  return new CocaError("panic", `the runtime stopped on a bug; please report it: ${message}`);
+}
+
+function isRefusedKernel(message: string): boolean {
+  return message.startsWith("[cubecl-wgpu] WGSL compilation failed") || message.startsWith("[cubecl-wgpu] the device refused");
+}
+
+function logLevel(level: string): LogLevel {
+  return level === "error" || level === "warn" || level === "info" ? level : "debug";
+}
+
+function folderName({ folder }: LoadParams): string {
+  if (folder.kind === "files") return "model";
+  return new URL(folder.url).pathname.split("/").filter(Boolean).pop() ?? "model";
+}
+

@@ -1,0 +1,55 @@
+import { type CocaError, toWire } from "../error.js";
+import type { EventOf, HostMessage, LogLevel, MethodName, Params, Result, WorkerMessage } from "../protocol.js";
+import { JobQueue } from "./queue.js";
+import { isTrap, trapError } from "./trap.js";
+
+/** The worker's global scope, or one end of a `MessageChannel` in tests. */
+export interface ServerPort {
+  postMessage(message: WorkerMessage): void;
+  addEventListener(type: "message", listener: (event: MessageEvent<HostMessage>) => void): void;
+}
+
+/** What a running job can see and say. */
+export interface JobContext<M extends MethodName> {
+  readonly signal: AbortSignal;
+  emit(event: EventOf<M>): void;
+}
+
+/** One function for each method. */
+export type Handlers = {
+  readonly [M in MethodName]: (params: Params<M>, context: JobContext<M>) => Promise<Result<M>>;
+};
+
+/** What the worker can say outside a call. */
+export interface Server {
+  /** Ends everything: the page rejects all calls with this error and stops the worker. */
+  fatal(error: CocaError): void;
+  log(level: LogLevel, message: string): void;
+}
+
+/** Answers calls from the page, one after the other. */
+export function serve(port: ServerPort, makeHandlers: (server: Server) => Handlers): void {
+  const queue = new JobQueue();
+  const server: Server = {
+    fatal: (error) => port.postMessage({ type: "fatal", error: toWire(error) }),
+    log: (level, message) => port.postMessage({ type: "log", level, message }),
+  };
+  const handlers = makeHandlers(server);
+
+  function start<M extends MethodName>(id: number, method: M, params: Params<M>): void {
+    queue
+      .run(id, (signal) =>
+        handlers[method](params, { signal, emit: (event) => port.postMessage({ type: "event", id, event }) }),
+      )
+      .then((value) => port.postMessage({ type: "result", id, value }))
+      .catch((thrown: unknown) => {
+        if (isTrap(thrown)) server.fatal(trapError(thrown));
+        else port.postMessage({ type: "error", id, error: toWire(thrown) });
+      });
+  }
+
+  port.addEventListener("message", ({ data }) => {
+    if (data.type === "abort") queue.abort(data.id);
+    else start(data.id, data.method, data.params);
+  });
+}

@@ -1,0 +1,242 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { Connection } from "../../src/connection.js";
+import type { LoadParams } from "../../src/protocol.js";
+import type { LoadProgress } from "../../src/types.js";
+import { Runtime } from "../../src/worker/runtime.js";
+import type { Handlers, Server } from "../../src/worker/server.js";
+import type { GenerationSettings, Glue, OnToken, Session } from "../../src/worker/wasm.js";
+import { FakeWorker, workerLike } from "./support/fake-worker.js";
+
+const WEIGHTS = "\x02\0\0\0\0\0\0\0{}";
+const PARAMS: LoadParams = {
+  folder: {
+    kind: "files",
+    files: { "open_clip_config.json": new Blob(["{}"]), "open_clip_model.safetensors": new Blob([WEIGHTS]) },
+  },
+  wasmUrl: "https://page.test/coca_bg.wasm",
+  device: { kind: "cpu", reason: "a test" },
+  logging: false,
+};
+const IMAGE = { kind: "encoded", blob: new Blob(["image"]) } as const;
+const GENERATION: GenerationSettings = {
+  prefix: undefined,
+  maxTokens: undefined,
+  beams: undefined,
+  topK: undefined,
+  topP: undefined,
+  temperature: undefined,
+  seed: undefined,
+};
+
+/** Stands in for the Rust side, and counts what is allocated and freed. */
+class FakeSession implements Session {
+  images = 0;
+  labelEmbeddings = 0;
+  embedded = 0;
+  onText: (onToken: OnToken) => Promise<string[]> = async () => [];
+
+  info() {
+    return { dtype: "f32", parameters: 12, name: "tiny", revision: undefined };
+  }
+  async self_test() {
+    return 0.001;
+  }
+  async encode() {
+    this.images++;
+    return { free: () => void this.images-- };
+  }
+  encode_rgba() {
+    return this.encode();
+  }
+  async label_embeddings() {
+    this.embedded++;
+    this.labelEmbeddings++;
+    return { free: () => void this.labelEmbeddings-- };
+  }
+  async classify() {
+    return ["b", "c", "a"].map((label, index) => ({ label, score: 1 / (index + 2) }));
+  }
+  async caption(_image: unknown, _settings: unknown, onToken: OnToken) {
+    const pieces = await this.onText(onToken);
+    return { text: pieces.join(""), tokens: pieces.map((_, index) => index), logProb: -2 };
+  }
+  async answer(_image: unknown, _question: string, choices: string[] | undefined, _max: unknown, onToken: OnToken) {
+    if (choices) return { answer: "yes", logProb: -1, choices: choices.map((answer) => ({ answer, score: 0.5 })) };
+    return { answer: (await this.onText(onToken)).join(""), logProb: -2 };
+  }
+  embed_image() {
+    return Float32Array.of(1, 0);
+  }
+  async embed_text(texts: string[]) {
+    return Float32Array.from(texts.flatMap((_, row) => [row, row + 0.5]));
+  }
+  free() {}
+}
+
+let session: FakeSession;
+let hooks: Parameters<Glue["install"]>;
+let difference: number;
+
+beforeEach(() => {
+  session = new FakeSession();
+  difference = 1e-6;
+  // The smallest wasm module.
+  const wasm = new Uint8Array([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]);
+  vi.stubGlobal("fetch", async () => new Response(wasm, { headers: { "content-type": "application/wasm" } }));
+});
+
+afterEach(() => vi.unstubAllGlobals());
+
+function connect(): { connection: Connection; worker: FakeWorker } {
+  const glue: Glue = {
+    default: async ({ module_or_path }) => expect(module_or_path).toBeInstanceOf(WebAssembly.Module),
+    install: (...given) => void (hooks = given),
+    CocaDevice: { open: async () => ({ check: async () => difference, free: () => undefined }) },
+    CocaSession: {
+      create: (_device, files) => {
+        expect([...files.keys()]).toEqual(["open_clip_config.json", "open_clip_model.safetensors"]);
+        return session;
+      },
+    },
+  };
+  const handlers: Partial<Handlers> = {};
+  const worker = new FakeWorker(handlers);
+  Object.assign(handlers, new Runtime(glue, worker.server as Server).handlers());
+  return { connection: new Connection(workerLike(worker), undefined), worker };
+}
+
+async function loaded(): Promise<{ connection: Connection; worker: FakeWorker }> {
+  const connected = connect();
+  await connected.connection.call("load", PARAMS);
+  return connected;
+}
+
+describe("Runtime", () => {
+  it("loads, and says what it did", async () => {
+    const phases: LoadProgress["phase"][] = [];
+    const info = await connect().connection.call("load", PARAMS, { onEvent: ({ phase }) => phases.push(phase) });
+    expect([...new Set(phases)]).toEqual(["download", "upload", "selftest", "ready"]);
+    expect(info).toMatchObject({ device: "cpu", reason: "a test", dtype: "f32", parameters: 12, name: "tiny", selfTestError: 0.001 });
+    expect(info).not.toHaveProperty("adapter");
+    expect(info.timings.totalMs).toBeGreaterThan(0);
+  });
+
+  it.each([0.3, Number.NaN, Number.POSITIVE_INFINITY])("refuses a device that is off by %d", async (wrong) => {
+    difference = wrong;
+    await expect(connect().connection.call("load", PARAMS)).rejects.toMatchObject({ code: "self-test-failed" });
+  });
+
+  it("keeps the best labels, and frees every image", async () => {
+    const { connection } = await loaded();
+    const labels = { labels: ["a", "b", "c"], templates: undefined };
+    const [scores] = await connection.call("classify", { images: [IMAGE, IMAGE], labels, topK: 2 });
+    expect(scores?.map(({ label }) => label)).toEqual(["b", "c"]);
+    expect(session.images).toBe(0);
+  });
+
+  it("embeds labels once while they are in use, and frees the oldest", async () => {
+    const { connection } = await loaded();
+    const classify = (label: string) =>
+      connection.call("classify", { images: [IMAGE], labels: { labels: [label], templates: ["{}"] }, topK: undefined });
+    await classify("first");
+    await classify("first");
+    expect(session.embedded).toBe(1);
+    for (let index = 0; index < 20; index++) await classify(`label ${index}`);
+    expect(session.labelEmbeddings).toBe(8);
+    await classify("first");
+    expect(session.embedded).toBe(22);
+  });
+
+  it("keeps a classifier until it is disposed", async () => {
+    const { connection } = await loaded();
+    const classifier = await connection.call("createClassifier", { labels: ["a", "b", "c"], templates: undefined });
+    const classify = () => connection.call("classify", { images: [IMAGE], labels: { classifier }, topK: 1 });
+    expect((await classify())[0]?.[0]?.label).toBe("b");
+    await connection.call("disposeClassifier", { classifier });
+    expect(session.labelEmbeddings).toBe(0);
+    await expect(classify()).rejects.toMatchObject({ code: "disposed" });
+  });
+
+  it("streams, and stops within a token of the abort", async () => {
+    const { connection } = await loaded();
+    let made = 0;
+    session.onText = async (onToken) => {
+      const pieces: string[] = [];
+      do {
+        await new Promise((resolve) => setTimeout(resolve, 1));
+        pieces.push(`${++made} `);
+      } while (onToken(`${made} `));
+      return pieces;
+    };
+    const controller = new AbortController();
+    const seen: string[] = [];
+    const call = connection.call(
+      "caption",
+      { images: [IMAGE], generation: GENERATION },
+      {
+        signal: controller.signal,
+        onEvent: (piece) => {
+          seen.push(piece);
+          if (seen.length === 3) controller.abort();
+        },
+      },
+    );
+    await expect(call).rejects.toMatchObject({ code: "aborted" });
+    await connection.call("embedText", { texts: ["next"] });
+    expect(seen).toEqual(["1 ", "2 ", "3 "]);
+    // Messages of the fake worker may take a few turns; a generation that does not hear them would never end.
+    expect(made).toBeLessThan(10);
+    expect(session.images).toBe(0);
+  });
+
+  it("takes the time of every step", async () => {
+    const { connection } = await loaded();
+    session.onText = async (onToken) => {
+      for (let step = 0; step < 3; step++) {
+        onToken("piece");
+        onToken();
+        await new Promise((resolve) => setTimeout(resolve, 5));
+      }
+      return [];
+    };
+    const [caption] = await connection.call("caption", { images: [IMAGE], generation: GENERATION });
+    const { firstTokenMs, totalMs, tokensPerSecond } = caption?.timings ?? { firstTokenMs: 0, totalMs: 0, tokensPerSecond: 0 };
+    expect(totalMs - firstTokenMs).toBeGreaterThan(10);
+    expect(tokensPerSecond).toBeCloseTo(2000 / (totalMs - firstTokenMs), 3);
+  });
+
+  it("answers freely or by choice", async () => {
+    const { connection } = await loaded();
+    session.onText = async (onToken) => (onToken("yes") ? ["yes"] : []);
+    const params = { image: IMAGE, question: "is it?", maxTokens: undefined };
+    const free = await connection.call("answer", { ...params, choices: undefined });
+    expect(free).toMatchObject({ answer: "yes", logProb: -2 });
+    expect(free).not.toHaveProperty("choices");
+    const chosen = await connection.call("answer", { ...params, choices: ["no", "yes"] });
+    expect(chosen).toMatchObject({ answer: "yes", choices: [{ answer: "no" }, { answer: "yes" }] });
+  });
+
+  it("cuts the text embeddings into rows", async () => {
+    const { connection } = await loaded();
+    const rows = await connection.call("embedText", { texts: ["a", "b"] });
+    expect(rows).toEqual([Float32Array.of(0, 0.5), Float32Array.of(1, 1.5)]);
+  });
+
+  it.each([
+    ["index out of bounds", "panic"],
+    ["wgpu error: Validation Error", "webgpu-failed"],
+    ["memory allocation of 4294967296 bytes failed", "out-of-memory"],
+  ])("ends on the panic %j as %s", async (message, code) => {
+    const { connection } = await loaded();
+    session.onText = () => new Promise(() => undefined);
+    const call = connection.call("caption", { images: [IMAGE], generation: GENERATION });
+    hooks[0](message);
+    await expect(call).rejects.toMatchObject({ code });
+  });
+
+  it("ends when a kernel is refused, instead of returning what its buffer held", async () => {
+    const { connection } = await loaded();
+    hooks[1]("error", "[cubecl-wgpu] WGSL compilation failed for kernel `matmul`: unknown");
+    await expect(connection.call("embedText", { texts: ["a"] })).rejects.toMatchObject({ code: "webgpu-failed" });
+  });
+});

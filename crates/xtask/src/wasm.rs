@@ -1,0 +1,69 @@
+//! Compiles a crate to WebAssembly and writes its JavaScript bindings.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use wasm_bindgen_cli_support::Bindgen;
+
+use crate::command::run;
+use crate::project::Project;
+use crate::{stamp, tools};
+
+/// Compiles the library of a crate for the browser; gives the module as rustc wrote it.
+pub fn compile(project: &Project, package: &str, arguments: &[&str]) -> Result<PathBuf> {
+    const TARGET: &str = "wasm32-unknown-unknown";
+    tools::add_wasm_target(project)?;
+    let mut build = tools::cargo(project);
+    build
+        .args([
+            "build",
+            "--lib",
+            "--profile",
+            "wasm",
+            "--target",
+            TARGET,
+            "--package",
+            package,
+        ])
+        .args(arguments);
+    run(&mut build)?;
+    Ok(project
+        .target()
+        .join(TARGET)
+        .join("wasm")
+        .join(format!("{}.wasm", package.replace('-', "_"))))
+}
+
+/// Writes `NAME.js`, `NAME.d.ts` and `NAME_bg.wasm` into the folder: an ES module that takes the address of its wasm.
+pub fn bind(project: &Project, module: &Path, folder: &Path, name: &str) -> Result<()> {
+    let output = folder.join(format!("{name}_bg.wasm"));
+    stamp::unless_done(
+        project,
+        &format!("bindings-{name}"),
+        "",
+        &[module.to_path_buf()],
+        &output,
+        || {
+            fs::create_dir_all(folder)
+                .with_context(|| format!("{} cannot be made", folder.display()))?;
+            Bindgen::new()
+            .input_path(module)
+            .out_name(name)
+            .web(true)?
+            .typescript(true)
+            // The package always gives the address; a built-in one would make bundlers copy the wasm twice.
+            .omit_default_module_path(true)
+            .remove_name_section(true)
+            .remove_producers_section(true)
+            .generate(folder)
+            .with_context(|| {
+                format!(
+                    "wasm-bindgen could not read {}: the versions of `wasm-bindgen` and `wasm-bindgen-cli-support` \
+                     in Cargo.lock must be the same",
+                    module.display()
+                )
+            })
+        },
+    )
+}

@@ -1,0 +1,40 @@
+//! The checks for a page: `tests/browser` compiles this crate to wasm and runs them in Chromium.
+
+use burn::tensor::Device;
+use wasm_bindgen::prelude::*;
+
+use crate::{Golden, Outcome, cached_equals_uncached, losses, outputs};
+
+/// A device of the browser.
+#[wasm_bindgen]
+#[derive(Debug)]
+pub struct GoldenDevice(Device);
+
+#[wasm_bindgen]
+impl GoldenDevice {
+    /// Starts `"webgpu"` or `"cpu"`.
+    pub async fn open(kind: String) -> Outcome<GoldenDevice> {
+        // Panics say where they come from, as everywhere else.
+        std::panic::set_hook(Box::new(|panic| wasm_bindgen::throw_str(&panic.to_string())));
+        match kind.as_str() {
+            "webgpu" => Device::wgpu_options()
+                .init_async()
+                .await
+                .map(Self)
+                .map_err(|error| error.to_string()),
+            "cpu" => Ok(Self(Device::flex())),
+            _ => Err(format!("there is no device {kind:?}")),
+        }
+    }
+
+    /// Runs `outputs`, `losses` or `cached_equals_uncached` on the two files of a model; gives the largest error.
+    pub async fn check(&self, name: String, json: Vec<u8>, weights: Vec<u8>) -> Outcome<f32> {
+        let golden = Golden::new(&json, weights)?;
+        match name.as_str() {
+            "outputs" => outputs(&golden, &self.0).await,
+            "losses" => losses(&golden, &self.0).await,
+            "cached_equals_uncached" => cached_equals_uncached(&golden, &self.0).await,
+            _ => Err(format!("there is no check {name:?}")),
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! The numbers of open_clip 3.3.0, as checks that run on any device and, compiled to wasm, in a browser.
+//!
+//! `make_golden.py` wrote the files in `data` (`python make_golden.py OUT`; versions in `data/versions.json`).
+//! A check takes the bytes of its files, so that a test can read them from disk and a page can fetch them.
+
+#[cfg(target_arch = "wasm32")]
+mod browser;
+mod compare;
+mod decoding;
+mod golden;
+mod model;
+
+pub use decoding::cached_equals_uncached;
+#[cfg(not(target_arch = "wasm32"))]
+pub use model::gradients;
+pub use golden::Golden;
+pub use model::{losses, outputs};
+
+/// The models that open_clip's numbers were written for.
+pub const MODELS: [&str; 6] =
+    ["tiny", "tiny_nopool", "tiny_cascade", "tiny_parallel", "tiny_quickgelu_ls", "tiny_bias"];
+
+/// A failed check: what differs, by how much and where.
+pub type Outcome<T = ()> = Result<T, String>;

@@ -1,0 +1,58 @@
+//! The golden checks on the device that COCA_TEST_DEVICE names: flex (default), wgpu, vulkan or cuda (each a cargo
+//! feature): `COCA_TEST_DEVICE=wgpu cargo test --release -p coca-golden --features wgpu`.
+
+use burn::tensor::Device;
+use coca_golden::{Golden, MODELS, cached_equals_uncached, gradients, losses, outputs};
+use pollster::block_on;
+
+fn device() -> Device {
+    match std::env::var("COCA_TEST_DEVICE").as_deref().unwrap_or("flex") {
+        #[cfg(feature = "flex")]
+        "flex" => Device::flex(),
+        #[cfg(feature = "wgpu")]
+        "wgpu" => Device::wgpu(Default::default()),
+        #[cfg(feature = "vulkan")]
+        "vulkan" => Device::vulkan(Default::default()),
+        #[cfg(feature = "cuda")]
+        "cuda" => Device::cuda(0),
+        other => panic!("COCA_TEST_DEVICE is {other}: unknown, or its cargo feature is not enabled"),
+    }
+}
+
+fn golden(name: &str) -> Golden {
+    let path = |extension: &str| format!("{}/data/{name}.{extension}", env!("CARGO_MANIFEST_DIR"));
+    let read = |extension: &str| std::fs::read(path(extension)).unwrap();
+    Golden::new(&read("json"), read("safetensors")).unwrap()
+}
+
+#[test]
+fn outputs_equal_open_clip() {
+    for name in MODELS {
+        let error = block_on(outputs(&golden(&format!("model_{name}")), &device())).unwrap();
+        println!("{name}: outputs within {error:.1e}");
+    }
+}
+
+#[test]
+fn losses_equal_open_clip() {
+    for name in MODELS {
+        let error = block_on(losses(&golden(&format!("model_{name}")), &device())).unwrap();
+        println!("{name}: losses within {error:.1e}");
+    }
+}
+
+#[test]
+fn gradients_equal_open_clip() {
+    for name in MODELS {
+        let error = block_on(gradients(&golden(&format!("model_{name}")), &device().autodiff())).unwrap();
+        println!("{name}: gradients within {error:.1e}");
+    }
+}
+
+#[test]
+fn cached_decoding_equals_uncached() {
+    for name in MODELS {
+        let error = block_on(cached_equals_uncached(&golden(&format!("model_{name}")), &device())).unwrap();
+        println!("{name}: every step within {error:.1e}");
+    }
+}

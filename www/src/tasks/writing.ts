@@ -1,0 +1,29 @@
+import type { GenerationTimings } from "coca-wasm";
+import { make } from "../dom";
+import { duration } from "../format";
+
+/** Text that appears as the model writes it. */
+export class Writing {
+  readonly element = make("p", { className: "written" });
+
+  /** Adds a piece; the first one begins without a space. */
+  readonly add = (piece: string): void => {
+    const text = this.element.childNodes.length === 0 ? piece.trimStart() : piece;
+    if (text !== "") this.element.append(make("span", {}, text));
+  };
+
+  /** Puts the finished text in place of the pieces, which may differ in white space. */
+  finish(text: string): void {
+    if (this.element.textContent?.trim() !== text) this.element.textContent = text;
+  }
+}
+
+/** How fast the text came and how sure the model was of all of it. */
+export function writingNotes(timings: GenerationTimings, logProb: number): string[] {
+  const parts = [`first token ${duration(timings.firstTokenMs)}`];
+  if (Number.isFinite(timings.tokensPerSecond) && timings.tokensPerSecond > 0) {
+    parts.push(`${timings.tokensPerSecond.toFixed(timings.tokensPerSecond < 10 ? 1 : 0)} tokens/s`);
+  }
+  parts.push(`log p ${logProb.toFixed(2).replace("-", "\u2212")}`);
+  return parts;
+}
