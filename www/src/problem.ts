@@ -52,7 +52,9 @@ function explain(code: CocaErrorCode, foreign: boolean): Omit<Problem, "detail">
     case "webgpu-unavailable":
       return {
         title: "WebGPU is not available here",
-        hint: "The same model also runs on the CPU, only slower. In Chrome and Edge, WebGPU may be switched off together with “graphics acceleration” in the settings.",
+        hint:
+          "The same model also runs on the CPU, only slower. In Chrome and Edge, WebGPU may be switched " +
+          "off together with “graphics acceleration” in the settings.",
         ...base,
         tryCpu: true,
         trySmall: false,
@@ -61,7 +63,9 @@ function explain(code: CocaErrorCode, foreign: boolean): Omit<Problem, "detail">
     case "self-test-failed":
       return {
         title: "The graphics processor gave wrong results",
-        hint: "The page compares with stored numbers before it trusts a device. The CPU gives the right ones, and updating the browser or the graphics driver often helps.",
+        hint:
+          "The page compares with stored numbers before it trusts a device. The CPU gives the right ones, " +
+          "and updating the browser or the graphics driver often helps.",
         ...base,
         tryCpu: true,
         trySmall: false,
@@ -107,7 +111,9 @@ function explain(code: CocaErrorCode, foreign: boolean): Omit<Problem, "detail">
 
 const unsupported = {
   title: "This browser cannot run the model",
-  hint: "It needs WebAssembly with SIMD and module workers: Chrome or Edge 91, Firefox 114, Safari 16.4, or newer. A lockdown or enterprise mode can switch WebAssembly off.",
+  hint:
+    "It needs WebAssembly with SIMD and module workers: Chrome or Edge 91, Firefox 114, Safari " +
+    "16.4, or newer. A lockdown or enterprise mode can switch WebAssembly off.",
   retry: false,
   tryCpu: false,
   trySmall: false,

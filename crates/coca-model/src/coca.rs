@@ -78,6 +78,11 @@ impl Coca {
         self.logit_scale.val().exp()
     }
 
+    /// The logit scale as it is stored, the logarithm of [`Coca::logit_scale`], `[1]`.
+    pub fn log_logit_scale(&self) -> Tensor<1> {
+        self.logit_scale.val()
+    }
+
     /// Encodes pictures: `pixels` is `[B, 3, height, width]`, normalised, of the configured size.
     ///
     /// # Errors

@@ -229,11 +229,9 @@ impl ModelConfig {
                     head_width: 32,
                     attn_pooler_queries: 17,
                     attn_pooler_heads: 6,
-                    ..VisionConfig::new(64, 8, 192, 6, AttentionalPool::Single)
+                    ..VisionConfig::new(64, 8, 192, 5, AttentionalPool::Single)
                 };
-                let mut config = Self::build(192, vision, [192, 6, 2], 32, 2048);
-                config.multimodal_cfg.layers = 2;
-                config
+                Self::build(192, vision, [192, 6, 2], 24, 2048)
             }
             _ => return None,
         })

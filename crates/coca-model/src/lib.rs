@@ -25,7 +25,7 @@ pub use coca::{Coca, ImageEncoding, TextEncoding};
 pub use config::ModelConfig;
 pub use decoding::DecodeState;
 pub use error::{Error, Result};
-pub use loss::{LossWeights, Losses, Pair, TextBatch};
+pub use loss::{Forward, LossWeights, Losses, Pair, TextBatch, TokenLoss, contrastive_loss};
 
 /// Row numbers on the device.
 pub(crate) fn indices(rows: &[usize], device: &burn::tensor::Device) -> burn::tensor::Tensor<1, burn::tensor::Int> {

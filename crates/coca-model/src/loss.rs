@@ -126,6 +126,34 @@ pub struct Losses {
     pub language_model: Option<Tensor<1>>,
 }
 
+/// What one pass through the towers leaves for the losses. A batch may be computed in parts, on several devices or
+/// one after the other: the token losses of the parts add up, and the contrastive loss takes all their pairs.
+#[derive(Clone, Debug)]
+pub struct Forward {
+    /// Image and text embeddings of the contrastive pairs, `[n, E]` each, in the order of [`TextBatch::pairs`].
+    pub pairs: Option<(Tensor<2>, Tensor<2>)>,
+    /// Summed cross-entropy of the captioning loss.
+    pub caption: Option<TokenLoss>,
+    /// Summed cross-entropy of the language-modelling loss.
+    pub language_model: Option<TokenLoss>,
+}
+
+/// A sum of cross-entropies.
+#[derive(Clone, Debug)]
+pub struct TokenLoss {
+    /// The sum, `[1]`.
+    pub sum: Tensor<1>,
+    /// How many tokens it is over.
+    pub tokens: usize,
+}
+
+impl TokenLoss {
+    /// The mean, `[1]`.
+    pub fn mean(&self) -> Tensor<1> {
+        self.sum.clone() / self.tokens as f64
+    }
+}
+
 impl Coca {
     /// All losses from one pass through each tower.
     ///
@@ -135,8 +163,30 @@ impl Coca {
     /// # Errors
     /// [`Error::Input`] when shapes or indices do not fit together, or when nothing is left to learn from.
     pub fn losses(&self, pixels: Tensor<4>, texts: &TextBatch, weights: LossWeights) -> Result<Losses> {
-        let images = pixels.dims()[0];
-        texts.check(images, self.config())?;
+        let forward = self.forward(pixels, texts, weights)?;
+        let contrastive =
+            forward.pairs.map(|(image, text)| contrastive_loss(image, text, self.logit_scale(), &texts.pairs));
+        let caption = forward.caption.map(|loss| loss.mean());
+        let language_model = forward.language_model.map(|loss| loss.mean());
+        let weighted = [
+            (&contrastive, weights.contrastive),
+            (&caption, weights.caption),
+            (&language_model, weights.language_model),
+        ];
+        let total = weighted
+            .into_iter()
+            .filter_map(|(loss, weight)| loss.clone().map(|loss| loss * weight))
+            .reduce(|sum, loss| sum + loss)
+            .ok_or_else(|| Error::Input("every loss weight is 0, or no text has a token to predict".into()))?;
+        Ok(Losses { total, contrastive, caption, language_model })
+    }
+
+    /// One pass through each tower (paper §3.2: all losses share one graph); losses with weight zero are left out.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when shapes or indices do not fit together.
+    pub fn forward(&self, pixels: Tensor<4>, texts: &TextBatch, weights: LossWeights) -> Result<Forward> {
+        texts.check(pixels.dims()[0], self.config())?;
         let device = pixels.device();
         let pad = self.config().text_cfg.pad_id;
 
@@ -145,11 +195,9 @@ impl Coca {
         let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [texts.rows(), texts.length]), &device);
         let text = self.encode_text(ids)?;
 
-        let contrastive = (weights.contrastive != 0.0 && !texts.pairs.is_empty()).then(|| {
+        let pairs = (weights.contrastive != 0.0 && !texts.pairs.is_empty()).then(|| {
             let (images, rows): (Vec<_>, Vec<_>) = texts.pairs.iter().map(|pair| (pair.image, pair.row)).unzip();
-            let image = pick(image.embedding, &images, &device);
-            let text = pick(text.embedding, &rows, &device);
-            contrastive_loss(image, text, self.logit_scale(), &texts.pairs)
+            (pick(image.embedding, &images, &device), pick(text.embedding, &rows, &device))
         });
 
         let predicted = texts.targets(pad, |row| texts.prefix_lengths.get(row).copied().unwrap_or(1));
@@ -166,23 +214,13 @@ impl Coca {
         let everything = texts.targets(pad, |_| 1);
         let language_model = (weights.language_model != 0.0 && !everything.is_empty())
             .then(|| next_token_loss(text.tokens, &everything, |x| self.text.language_model_logits(x), &device));
-
-        let weighted = [
-            (&contrastive, weights.contrastive),
-            (&caption, weights.caption),
-            (&language_model, weights.language_model),
-        ];
-        let total = weighted
-            .into_iter()
-            .filter_map(|(loss, weight)| loss.clone().map(|loss| loss * weight))
-            .reduce(|sum, loss| sum + loss)
-            .ok_or_else(|| Error::Input("no loss is left: every weight is 0 or no text has a token to predict".into()))?;
-        Ok(Losses { total, contrastive, caption, language_model })
+        Ok(Forward { pairs, caption, language_model })
     }
 }
 
-/// The symmetric contrastive loss of n pairs: `image` and `text` are `[n, E]` unit vectors, `scale` is `[1]`.
-fn contrastive_loss(image: Tensor<2>, text: Tensor<2>, scale: Tensor<1>, pairs: &[Pair]) -> Tensor<1> {
+/// The symmetric contrastive loss of n pairs, `[1]`: `image` and `text` are `[n, E]` unit vectors, `scale` is `[1]`,
+/// exp(logit scale).
+pub fn contrastive_loss(image: Tensor<2>, text: Tensor<2>, scale: Tensor<1>, pairs: &[Pair]) -> Tensor<1> {
     let logits = image.matmul(text.transpose()) * scale.unsqueeze();
     let targets = positive_shares(pairs, &logits.device());
     // Row and column sums of the targets are both 1 and the targets are symmetric, so they serve both directions.
@@ -199,21 +237,21 @@ fn positive_shares(pairs: &[Pair], device: &Device) -> Tensor<2> {
     Tensor::from_data(TensorData::new(shares, [pairs.len(), pairs.len()]), device)
 }
 
-/// Mean cross-entropy at the given positions of `outputs` `[T, L, D]`. Only they are projected to the vocabulary:
+/// Summed cross-entropy at the given positions of `outputs` `[T, L, D]`. Only they are projected to the vocabulary:
 /// most of a padded batch predicts nothing.
 fn next_token_loss(
     outputs: Tensor<3>,
     targets: &[(usize, u32)],
     logits: impl FnOnce(Tensor<2>) -> Tensor<2>,
     device: &Device,
-) -> Tensor<1> {
+) -> TokenLoss {
     let [rows, columns, width] = outputs.dims();
     let (positions, labels): (Vec<usize>, Vec<u32>) = targets.iter().copied().unzip();
     let chosen = pick(outputs.reshape([rows * columns, width]), &positions, device);
     let labels: Vec<i32> = labels.into_iter().map(|id| id as i32).collect();
     let labels = Tensor::<1, Int>::from_data(TensorData::from(labels.as_slice()), device);
     let log_probabilities = log_softmax(logits(chosen), 1);
-    -log_probabilities.gather(1, labels.unsqueeze_dim(1)).mean()
+    TokenLoss { sum: -log_probabilities.gather(1, labels.unsqueeze_dim(1)).sum(), tokens: positions.len() }
 }
 
 /// Rows of `x` by index.

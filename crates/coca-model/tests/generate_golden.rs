@@ -1,11 +1,13 @@
-//! Generation against open_clip 3.3.0's `CoCa.generate` with transformers 4.56.2: twelve calls on eight images of a
-//! small model that was overfitted to eight captions, and the distributions that its sampling filters leave.
+//! Generation against open_clip 3.3.0 (`golden_generate` in `tests/golden/make_golden.py`) with transformers 4.56.2:
+//! twelve calls on eight images of a small model that was overfitted to eight captions, and the distributions that its
+//! sampling filters leave.
 
 use std::{fs, ops::ControlFlow, path::PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use coca_model::generate::{
-    Beams, GenerateOptions, Generated, Length, Prompt, Sampling, SpecialIds, Strategy, generate, probabilities,
+    Beams, GenerateOptions, Generated, Length, Prompt, Sampling, SpecialIds, Strategy, generate,
+    probabilities,
 };
 use coca_model::tasks::CocaDecoder;
 use coca_model::weights::{LoadOptions, StateDict, load};
@@ -13,7 +15,11 @@ use coca_model::{Coca, ModelConfig};
 use serde_json::Value;
 
 /// The ids of `common` in the golden file.
-const SPECIAL: SpecialIds = SpecialIds { start: 198, end: 199, pad: 0 };
+const SPECIAL: SpecialIds = SpecialIds {
+    start: 198,
+    end: 199,
+    pad: 0,
+};
 /// The context length of the model, and open_clip's `max_seq_len` in the golden file.
 const CONTEXT: usize = 16;
 
@@ -36,10 +42,17 @@ impl Golden {
         let weights: StateDict = self
             .tensors
             .iter()
-            .filter_map(|(name, tensor)| Some((name.strip_prefix("w.")?.to_owned(), tensor.clone())))
+            .filter_map(|(name, tensor)| {
+                Some((name.strip_prefix("w.")?.to_owned(), tensor.clone()))
+            })
             .collect();
         let config: ModelConfig = serde_json::from_value(self.json["config"].clone()).unwrap();
-        load(Coca::new(&config, device).unwrap(), &weights, &LoadOptions::default()).unwrap()
+        load(
+            Coca::new(&config, device).unwrap(),
+            &weights,
+            &LoadOptions::default(),
+        )
+        .unwrap()
     }
 
     fn image_tokens(&self, model: &Coca, device: &Device) -> Tensor<3> {
@@ -53,7 +66,10 @@ impl Golden {
 fn options(args: &Value) -> GenerateOptions {
     let number = |name: &str, default: usize| args[name].as_u64().map_or(default, |n| n as usize);
     let strategy = match args["generation_type"].as_str().unwrap() {
-        "top_k" => Strategy::Sample(Sampling { top_k: Some(number("top_k", 1)), ..Default::default() }),
+        "top_k" => Strategy::Sample(Sampling {
+            top_k: Some(number("top_k", 1)),
+            ..Default::default()
+        }),
         "beam_search" => Strategy::Beam(Beams {
             beams: number("num_beams", 6),
             groups: number("num_beam_groups", 3),
@@ -71,10 +87,20 @@ fn options(args: &Value) -> GenerateOptions {
     }
 }
 
-fn run(model: &Coca, image_tokens: &Tensor<3>, prefix: &[u32], options: &GenerateOptions) -> Vec<Generated> {
+fn run(
+    model: &Coca,
+    image_tokens: &Tensor<3>,
+    prefix: &[u32],
+    options: &GenerateOptions,
+) -> Vec<Generated> {
     let rows = image_tokens.dims()[0];
     let mut decoder = CocaDecoder::new(model, image_tokens.clone(), CONTEXT).unwrap();
-    let prompt = Prompt { rows, prefix, special: SPECIAL, capacity: CONTEXT };
+    let prompt = Prompt {
+        rows,
+        prefix,
+        special: SPECIAL,
+        capacity: CONTEXT,
+    };
     let mut ignore = |_| ControlFlow::Continue(());
     pollster::block_on(generate(&mut decoder, prompt, options, &mut ignore)).unwrap()
 }
@@ -98,8 +124,8 @@ fn every_call_returns_the_ids_of_open_clip() {
     let calls = golden.json["calls"].as_object().unwrap();
     assert_eq!(calls.len(), 12);
     for (name, call) in calls {
-        let prompts: Vec<Vec<u32>> =
-            serde_json::from_value(call["args"]["prompt"].clone()).unwrap_or(vec![vec![SPECIAL.start]]);
+        let prompts: Vec<Vec<u32>> = serde_json::from_value(call["args"]["prompt"].clone())
+            .unwrap_or(vec![vec![SPECIAL.start]]);
         assert!(prompts.iter().all(|prompt| *prompt == prompts[0]));
         let texts = run(&model, &image_tokens, &prompts[0], &options(&call["args"]));
         let expected: Vec<Vec<u32>> = serde_json::from_value(call["ids"].clone()).unwrap();
@@ -111,13 +137,31 @@ fn every_call_returns_the_ids_of_open_clip() {
 fn sampling_filters_leave_the_same_distribution() {
     let golden = Golden::read();
     let (shape, logits) = golden.tensors.get_f32("out.sample_logits").unwrap();
-    for (name, top_k, top_p) in [("topk5", Some(5), None), ("topp0.9", None, Some(0.9)), ("topp0.1", None, Some(0.1))] {
+    for (name, top_k, top_p) in [
+        ("topk5", Some(5), None),
+        ("topp0.9", None, Some(0.9)),
+        ("topp0.1", None, Some(0.1)),
+    ] {
         for temperature in ["1.0", "0.7"] {
-            let (_, expected) = golden.tensors.get_f32(&format!("out.probs_{name}_t{temperature}")).unwrap();
-            let sampling = Sampling { top_k, top_p, temperature: temperature.parse().unwrap(), seed: 0 };
+            let (_, expected) = golden
+                .tensors
+                .get_f32(&format!("out.probs_{name}_t{temperature}"))
+                .unwrap();
+            let sampling = Sampling {
+                top_k,
+                top_p,
+                temperature: temperature.parse().unwrap(),
+                seed: 0,
+            };
             for (logits, expected) in logits.chunks(shape[1]).zip(expected.chunks(shape[1])) {
-                for (ours, &theirs) in probabilities(logits, &sampling, true).into_iter().zip(expected) {
-                    assert!((ours - theirs as f64).abs() < 1e-6, "{name} {temperature}: {ours} {theirs}");
+                for (ours, &theirs) in probabilities(logits, &sampling, true)
+                    .into_iter()
+                    .zip(expected)
+                {
+                    assert!(
+                        (ours - theirs as f64).abs() < 1e-6,
+                        "{name} {temperature}: {ours} {theirs}"
+                    );
                 }
             }
         }
@@ -131,14 +175,27 @@ fn log_probabilities_are_those_of_one_uncached_pass() {
     let (golden, device) = (Golden::read(), Device::flex());
     let model = golden.model(&device);
     let image_tokens = golden.image_tokens(&model, &device);
-    for strategy in [Strategy::Greedy, Strategy::Beam(Beams { beams: 5, ..Default::default() })] {
-        let options = GenerateOptions { strategy, max_length: Length::Total(14), ..Default::default() };
+    for strategy in [
+        Strategy::Greedy,
+        Strategy::Beam(Beams {
+            beams: 5,
+            ..Default::default()
+        }),
+    ] {
+        let options = GenerateOptions {
+            strategy,
+            max_length: Length::Total(14),
+            ..Default::default()
+        };
         let texts = run(&model, &image_tokens, &[SPECIAL.start], &options);
         assert_eq!(texts.len(), 8);
         for (row, text) in texts.iter().enumerate() {
             let ids: Vec<i32> = text.ids.iter().map(|&id| id as i32).collect();
             let length = ids.len();
-            let ids = Tensor::<2, burn::tensor::Int>::from_data(TensorData::new(ids, [1, length]), &device);
+            let ids = Tensor::<2, burn::tensor::Int>::from_data(
+                TensorData::new(ids, [1, length]),
+                &device,
+            );
             let hidden = model.encode_text(ids).unwrap().tokens;
             let logits = model.caption_logits(hidden, image_tokens.clone().narrow(0, row, 1));
             let logits = logits.into_data().try_into_vec_as::<f32>().unwrap();
@@ -151,7 +208,11 @@ fn log_probabilities_are_those_of_one_uncached_pass() {
                     logits[id as usize] as f64 - total.ln()
                 })
                 .sum();
-            assert!((text.log_prob - wanted).abs() < 1e-3, "{} {wanted}", text.log_prob);
+            assert!(
+                (text.log_prob - wanted).abs() < 1e-3,
+                "{} {wanted}",
+                text.log_prob
+            );
         }
     }
 }

@@ -12,13 +12,20 @@ fn largest_error(golden: &StateDict, case: &str, name: &str) -> Result<f32> {
     assert_ne!(in_shape, shape, "the golden resizes");
 
     let input = golden.get(&format!("{case}.in")).cloned();
-    let weights: StateDict = input.into_iter().map(|tensor| (name.to_string(), tensor)).collect();
+    let weights: StateDict = input
+        .into_iter()
+        .map(|tensor| (name.to_string(), tensor))
+        .collect();
     let module = BTreeMap::from([(name.to_string(), shape.clone())]);
     let adapted = adapt(&weights, &module, &LoadOptions::default())?;
 
     let (found_shape, found) = adapted.weights.get_f32(name)?;
     assert_eq!(found_shape, shape);
-    Ok(found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max))
+    Ok(found
+        .iter()
+        .zip(&expected)
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0, f32::max))
 }
 
 #[test]

@@ -76,9 +76,9 @@ fn absurd_sizes_are_refused_before_decoding() {
         ),
         (patched("gif_120x120.gif", 6, &[0xFF; 4]), 65_535, 65_535),
         (
-            patched("webp_lossless_128x120.webp", 21, &[0xFF, 0xFF, 0xFF, 0x0F]),
-            16_384,
-            16_384,
+            patched("webp_lossless_128x120.webp", 21, &[0xFE, 0xBF, 0xFF, 0x0F]),
+            16_383,
+            16_383,
         ),
         (
             patched("bmp_71x69.bmp", 18, &[0x60, 0xEA, 0, 0, 0x60, 0xEA, 0, 0]),

@@ -15,7 +15,11 @@ const SIZE: usize = 16;
 const CONTEXT: usize = 24;
 
 fn tokenizer() -> Tokenizer {
-    let texts = ["a photo of a cat", "a photo of a dog", "question: what is it? answer: yes or no, red or blue"];
+    let texts = [
+        "a photo of a cat",
+        "a photo of a dog",
+        "question: what is it? answer: yes or no, red or blue",
+    ];
     Tokenizer::train(texts.repeat(20), 700).unwrap()
 }
 
@@ -27,9 +31,20 @@ fn config(vocabulary: usize) -> ModelConfig {
     config.vision_cfg.attn_pooler_heads = 2;
     config.vision_cfg.attn_pooler_queries = 5;
     config.embed_dim = 32;
-    (config.text_cfg.width, config.text_cfg.heads, config.text_cfg.layers) = (32, 2, 2);
-    (config.multimodal_cfg.width, config.multimodal_cfg.heads, config.multimodal_cfg.layers) = (32, 2, 2);
-    (config.text_cfg.context_length, config.multimodal_cfg.context_length) = (CONTEXT, CONTEXT);
+    (
+        config.text_cfg.width,
+        config.text_cfg.heads,
+        config.text_cfg.layers,
+    ) = (32, 2, 2);
+    (
+        config.multimodal_cfg.width,
+        config.multimodal_cfg.heads,
+        config.multimodal_cfg.layers,
+    ) = (32, 2, 2);
+    (
+        config.text_cfg.context_length,
+        config.multimodal_cfg.context_length,
+    ) = (CONTEXT, CONTEXT);
     (config.text_cfg.vocab_size, config.multimodal_cfg.vocab_size) = (vocabulary, Some(vocabulary));
     config
 }
@@ -38,17 +53,31 @@ fn predictor() -> Predictor {
     let (device, tokenizer) = (Device::flex(), tokenizer());
     device.seed(7);
     let model = Coca::new(&config(tokenizer.vocab_size()), &device).unwrap();
-    Predictor::new(model, tokenizer, PreprocessConfig::for_size(SIZE, SIZE), Prompts::default(), device).unwrap()
+    Predictor::new(
+        model,
+        tokenizer,
+        PreprocessConfig::for_size(SIZE, SIZE),
+        Prompts::default(),
+        device,
+    )
+    .unwrap()
 }
 
 /// Normalised pixels of a picture, `[3, SIZE, SIZE]`.
 fn pixels(predictor: &Predictor, picture: usize) -> Vec<f32> {
-    let rgba: Vec<u8> = (0..4 * 20 * 30).map(|i| ((i * (picture * 7 + 3)) % 251) as u8).collect();
-    predictor.preprocessor().prepare_rgba(20, 30, &rgba).unwrap()
+    let rgba: Vec<u8> = (0..4 * 20 * 30)
+        .map(|i| ((i * (picture * 7 + 3)) % 251) as u8)
+        .collect();
+    predictor
+        .preprocessor()
+        .prepare_rgba(20, 30, &rgba)
+        .unwrap()
 }
 
 fn encoded(predictor: &Predictor, pictures: std::ops::Range<usize>) -> EncodedImages {
-    let images: Vec<_> = pictures.map(|picture| PreparedImage::new(pixels(predictor, picture))).collect();
+    let images: Vec<_> = pictures
+        .map(|picture| PreparedImage::new(pixels(predictor, picture)))
+        .collect();
     block_on(predictor.encode_images(&images)).unwrap()
 }
 
@@ -57,13 +86,30 @@ fn ignore(_: TextEvent<'_>) -> ControlFlow<()> {
 }
 
 fn with(strategy: Strategy) -> CaptionOptions {
-    let generate = GenerateOptions { strategy, max_length: Length::Total(12), ..Default::default() };
-    CaptionOptions { prefix: None, generate }
+    let generate = GenerateOptions {
+        strategy,
+        max_length: Length::Total(12),
+        ..Default::default()
+    };
+    CaptionOptions {
+        prefix: None,
+        generate,
+    }
 }
 
 fn strategies() -> Vec<Strategy> {
-    let beams = Beams { beams: 3, ..Default::default() };
-    vec![Strategy::Greedy, Strategy::Sample(Sampling { seed: 3, ..Default::default() }), Strategy::Beam(beams)]
+    let beams = Beams {
+        beams: 3,
+        ..Default::default()
+    };
+    vec![
+        Strategy::Greedy,
+        Strategy::Sample(Sampling {
+            seed: 3,
+            ..Default::default()
+        }),
+        Strategy::Beam(beams),
+    ]
 }
 
 /// Log-probabilities `[length][vocabulary]` of what follows each of `ids`, from one pass without a cache.
@@ -71,14 +117,21 @@ fn uncached(predictor: &Predictor, picture: usize, ids: &[u32]) -> Vec<Vec<f64>>
     let (model, device) = (predictor.model(), predictor.device());
     let image = TensorData::new(pixels(predictor, picture), [1, 3, SIZE, SIZE]);
     let ids = TensorData::new(ids.iter().map(|&id| id as i32).collect(), [1, ids.len()]);
-    let image = model.encode_image(Tensor::<4>::from_data(image, device)).unwrap();
-    let text = model.encode_text(Tensor::<2, Int>::from_data(ids, device)).unwrap();
+    let image = model
+        .encode_image(Tensor::<4>::from_data(image, device))
+        .unwrap();
+    let text = model
+        .encode_text(Tensor::<2, Int>::from_data(ids, device))
+        .unwrap();
     let logits = model.caption_logits(text.tokens, image.tokens);
     let [_, _, vocabulary] = logits.dims();
     let logits = logits.into_data().try_into_vec_as::<f32>().unwrap();
     let log_softmax = |logits: &[f32]| {
         let total: f64 = logits.iter().map(|&logit| (logit as f64).exp()).sum();
-        logits.iter().map(|&logit| logit as f64 - total.ln()).collect()
+        logits
+            .iter()
+            .map(|&logit| logit as f64 - total.ln())
+            .collect()
     };
     logits.chunks(vocabulary).map(log_softmax).collect()
 }
@@ -87,12 +140,19 @@ fn uncached(predictor: &Predictor, picture: usize, ids: &[u32]) -> Vec<Vec<f64>>
 fn log_prob(predictor: &Predictor, picture: usize, prefix: &[u32], continuation: &[u32]) -> f64 {
     let ids = [prefix, continuation].concat();
     let rows = uncached(predictor, picture, &ids[..ids.len() - 1]);
-    continuation.iter().zip(&rows[prefix.len() - 1..]).map(|(&id, row)| row[id as usize]).sum()
+    continuation
+        .iter()
+        .zip(&rows[prefix.len() - 1..])
+        .map(|(&id, row)| row[id as usize])
+        .sum()
 }
 
 fn assert_close(a: &[f32], b: &[f32]) {
     assert_eq!(a.len(), b.len());
-    assert!(a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5), "{a:?}\n{b:?}");
+    assert!(
+        a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5),
+        "{a:?}\n{b:?}"
+    );
 }
 
 #[test]
@@ -101,14 +161,22 @@ fn embeddings_have_unit_length_and_do_not_depend_on_the_batch() {
     let together = block_on(predictor.image_embeddings(&encoded(&predictor, 0..19))).unwrap();
     assert_eq!(together.len(), 19);
     for (picture, embedding) in together.iter().enumerate().step_by(6) {
-        assert_close(embedding, &encoded(&predictor, picture..picture + 1).embeddings()[0]);
+        assert_close(
+            embedding,
+            &encoded(&predictor, picture..picture + 1).embeddings()[0],
+        );
         assert!((embedding.iter().map(|value| value * value).sum::<f32>() - 1.0).abs() < 1e-5);
     }
-    let texts: Vec<String> = (0..40).map(|n| format!("a photo of {n} cats {}", "and dogs ".repeat(n))).collect();
+    let texts: Vec<String> = (0..40)
+        .map(|n| format!("a photo of {n} cats {}", "and dogs ".repeat(n)))
+        .collect();
     let together = block_on(predictor.text_embeddings(&texts)).unwrap();
     assert_eq!(together.len(), 40);
     for (text, embedding) in texts.iter().zip(&together).step_by(13) {
-        assert_close(embedding, &block_on(predictor.text_embeddings(&[text])).unwrap()[0]);
+        assert_close(
+            embedding,
+            &block_on(predictor.text_embeddings(&[text])).unwrap()[0],
+        );
         assert!((embedding.iter().map(|value| value * value).sum::<f32>() - 1.0).abs() < 1e-5);
     }
 }
@@ -121,12 +189,24 @@ fn classification_is_softmax_of_scaled_cosines_of_mean_label_embeddings() {
     let classifier = block_on(predictor.zero_shot_classifier(&labels, Some(&templates))).unwrap();
     let images = encoded(&predictor, 0..2);
     let scores = block_on(predictor.classify(&images, &classifier)).unwrap();
-    let scale = predictor.model().logit_scale().into_data().try_into_vec_as::<f32>().unwrap()[0];
+    let scale = predictor
+        .model()
+        .logit_scale()
+        .into_data()
+        .try_into_vec_as::<f32>()
+        .unwrap()[0];
     for (image, scores) in images.embeddings().iter().zip(scores) {
         let logits = labels.map(|label| {
-            let texts = [format!("a photo of {label}"), format!("{label}, no {label}")];
+            let texts = [
+                format!("a photo of {label}"),
+                format!("{label}, no {label}"),
+            ];
             let each = block_on(predictor.text_embeddings(&texts)).unwrap();
-            let mean: Vec<f32> = each[0].iter().zip(&each[1]).map(|(a, b)| (a + b) / 2.0).collect();
+            let mean: Vec<f32> = each[0]
+                .iter()
+                .zip(&each[1])
+                .map(|(a, b)| (a + b) / 2.0)
+                .collect();
             let norm = mean.iter().map(|value| value * value).sum::<f32>().sqrt();
             scale * image.iter().zip(&mean).map(|(a, b)| a * b).sum::<f32>() / norm
         });
@@ -134,7 +214,11 @@ fn classification_is_softmax_of_scaled_cosines_of_mean_label_embeddings() {
         assert!((scores.iter().map(|score| score.score).sum::<f32>() - 1.0).abs() < 1e-5);
         assert!(scores.is_sorted_by(|a, b| a.score >= b.score));
         for (label, logit) in labels.iter().zip(logits) {
-            let score = scores.iter().find(|score| score.label == *label).unwrap().score;
+            let score = scores
+                .iter()
+                .find(|score| score.label == *label)
+                .unwrap()
+                .score;
             assert!((score - logit.exp() / total).abs() < 1e-4, "{label}");
         }
     }
@@ -152,8 +236,12 @@ fn a_classifier_without_templates_takes_those_of_the_model() {
 fn cached_captions_are_those_of_passes_over_the_whole_text() {
     let predictor = predictor();
     let tokenizer = predictor.tokenizer();
-    let options = CaptionOptions { prefix: Some("a photo".into()), ..with(Strategy::Greedy) };
-    let captions = block_on(predictor.caption(&encoded(&predictor, 0..3), &options, &mut ignore)).unwrap();
+    let options = CaptionOptions {
+        prefix: Some("a photo".into()),
+        ..with(Strategy::Greedy)
+    };
+    let captions =
+        block_on(predictor.caption(&encoded(&predictor, 0..3), &options, &mut ignore)).unwrap();
     let prefix = [vec![tokenizer.sot()], tokenizer.encode("a photo")].concat();
     for (picture, caption) in captions.iter().enumerate() {
         let mut ids = prefix.clone();
@@ -162,15 +250,24 @@ fn cached_captions_are_those_of_passes_over_the_whole_text() {
             for never in [tokenizer.sot(), tokenizer.pad()] {
                 row[never as usize] = f64::NEG_INFINITY;
             }
-            let best = (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b])).unwrap();
+            let best = (0..row.len())
+                .max_by(|&a, &b| row[a].total_cmp(&row[b]))
+                .unwrap();
             ids.push(best as u32);
         }
         let ended = ids.last() == Some(&tokenizer.eot());
         let wanted = log_prob(&predictor, picture, &prefix, &ids[prefix.len()..]);
         ids.truncate(ids.len() - usize::from(ended));
         assert_eq!(caption.tokens, ids[prefix.len()..]);
-        assert_eq!(caption.end, if ended { End::EndToken } else { End::MaxLength });
-        assert!((caption.log_prob - wanted).abs() < 1e-3, "{} {wanted}", caption.log_prob);
+        assert_eq!(
+            caption.end,
+            if ended { End::EndToken } else { End::MaxLength }
+        );
+        assert!(
+            (caption.log_prob - wanted).abs() < 1e-3,
+            "{} {wanted}",
+            caption.log_prob
+        );
         assert_eq!(caption.text, tokenizer.decode_text(&caption.tokens));
     }
 }
@@ -229,7 +326,11 @@ fn a_caller_that_breaks_gets_what_is_there() {
         };
         let captions = block_on(predictor.caption(&images, &with(strategy), &mut listen)).unwrap();
         assert_eq!((calls, captions.len()), (1, 70));
-        assert!(captions.iter().all(|caption| caption.end == End::Aborted && caption.tokens.len() <= 1));
+        assert!(
+            captions
+                .iter()
+                .all(|caption| caption.end == End::Aborted && caption.tokens.len() <= 1)
+        );
     }
 }
 
@@ -238,21 +339,35 @@ fn choices_are_ranked_by_the_probability_of_the_whole_text() {
     let predictor = predictor();
     let tokenizer = predictor.tokenizer();
     let (question, options) = ("what is it?", GenerateOptions::for_answers());
-    let prefix = [vec![tokenizer.sot()], tokenizer.encode("question: what is it? answer:")].concat();
+    let prefix = [
+        vec![tokenizer.sot()],
+        tokenizer.encode("question: what is it? answer:"),
+    ]
+    .concat();
     // More choices than rows at a time, of different lengths.
-    let choices: Vec<String> = (0..80).map(|n| format!("{} {n}", ["yes", "no or red", "blue"][n % 3])).collect();
+    let choices: Vec<String> = (0..80)
+        .map(|n| format!("{} {n}", ["yes", "no or red", "blue"][n % 3]))
+        .collect();
     let images = encoded(&predictor, 0..2);
-    let answers = block_on(predictor.answer(&images, question, Some(&choices), &options, &mut ignore)).unwrap();
+    let answers =
+        block_on(predictor.answer(&images, question, Some(&choices), &options, &mut ignore))
+            .unwrap();
     for (picture, answer) in answers.iter().enumerate() {
         let ranked = answer.choices.as_ref().unwrap();
         assert_eq!(ranked.len(), 80);
         assert!(ranked.is_sorted_by(|a, b| a.score >= b.score));
         assert!((ranked.iter().map(|choice| choice.score).sum::<f32>() - 1.0).abs() < 1e-4);
-        assert_eq!((&answer.text, answer.log_prob), (&ranked[0].answer, ranked[0].log_prob));
+        assert_eq!(
+            (&answer.text, answer.log_prob),
+            (&ranked[0].answer, ranked[0].log_prob)
+        );
         for choice in ranked.iter().step_by(9) {
             let ids = [tokenizer.encode(&choice.answer), vec![tokenizer.eot()]].concat();
             let wanted = log_prob(&predictor, picture, &prefix, &ids);
-            assert!((choice.log_prob - wanted).abs() < 1e-3, "{choice:?} {wanted}");
+            assert!(
+                (choice.log_prob - wanted).abs() < 1e-3,
+                "{choice:?} {wanted}"
+            );
         }
     }
 }
@@ -261,7 +376,10 @@ fn choices_are_ranked_by_the_probability_of_the_whole_text() {
 fn a_free_answer_continues_the_question() {
     let predictor = predictor();
     let tokenizer = predictor.tokenizer();
-    let options = GenerateOptions { max_length: Length::New(4), ..Default::default() };
+    let options = GenerateOptions {
+        max_length: Length::New(4),
+        ..Default::default()
+    };
     let mut tokens = vec![];
     let mut listen = |event: TextEvent<'_>| {
         if let TextEvent::Token { id, .. } = event {
@@ -270,8 +388,14 @@ fn a_free_answer_continues_the_question() {
         ControlFlow::Continue(())
     };
     let images = encoded(&predictor, 5..6);
-    let answer = block_on(predictor.answer(&images, "what is it?", None, &options, &mut listen)).unwrap().remove(0);
-    let prefix = [vec![tokenizer.sot()], tokenizer.encode("question: what is it? answer:")].concat();
+    let answer = block_on(predictor.answer(&images, "what is it?", None, &options, &mut listen))
+        .unwrap()
+        .remove(0);
+    let prefix = [
+        vec![tokenizer.sot()],
+        tokenizer.encode("question: what is it? answer:"),
+    ]
+    .concat();
     assert!(!tokens.is_empty() && tokens.len() <= 4);
     assert_eq!(answer.text, tokenizer.decode_text(&tokens));
     assert!((answer.log_prob - log_prob(&predictor, 5, &prefix, &tokens)).abs() < 1e-3);
@@ -283,7 +407,9 @@ fn what_makes_no_sense_is_refused_with_a_reason() {
     let predictor = predictor();
     let images = encoded(&predictor, 0..1);
     let classifier = |labels: &[&str], templates: Option<&[String]>| {
-        block_on(predictor.zero_shot_classifier(labels, templates)).unwrap_err().to_string()
+        block_on(predictor.zero_shot_classifier(labels, templates))
+            .unwrap_err()
+            .to_string()
     };
     assert!(classifier(&[], None).contains("no label"));
     assert!(classifier(&["cat", "cat"], None).contains("twice"));
@@ -292,9 +418,16 @@ fn what_makes_no_sense_is_refused_with_a_reason() {
 
     let answer = |question: &str, choices: Option<&[String]>| {
         let options = GenerateOptions::for_answers();
-        block_on(predictor.answer(&images, question, choices, &options, &mut ignore)).unwrap_err().to_string()
+        block_on(predictor.answer(&images, question, choices, &options, &mut ignore))
+            .unwrap_err()
+            .to_string()
     };
-    let choices = |choices: &[&str]| choices.iter().map(|choice| choice.to_string()).collect::<Vec<_>>();
+    let choices = |choices: &[&str]| {
+        choices
+            .iter()
+            .map(|choice| choice.to_string())
+            .collect::<Vec<_>>()
+    };
     assert!(answer(" ", None).contains("question is empty"));
     assert!(answer(&"what ".repeat(30), None).contains("shorten"));
     assert!(answer("what?", Some(&[])).contains("no choice"));
@@ -303,7 +436,11 @@ fn what_makes_no_sense_is_refused_with_a_reason() {
 
     let encode = |images: &[PreparedImage]| block_on(predictor.encode_images(images)).unwrap_err();
     assert!(encode(&[]).to_string().contains("no image"));
-    assert!(encode(&[PreparedImage::new(vec![0.0; 5])]).to_string().contains("5 values"));
+    assert!(
+        encode(&[PreparedImage::new(vec![0.0; 5])])
+            .to_string()
+            .contains("5 values")
+    );
     assert!(predictor.prepare(b"not an image").is_err());
 }
 
@@ -311,7 +448,10 @@ fn what_makes_no_sense_is_refused_with_a_reason() {
 fn numbers_that_cannot_be_right_are_an_error_of_the_device() {
     let predictor = predictor();
     let broken = PreparedImage::new(vec![f32::NAN; 3 * SIZE * SIZE]);
-    assert!(matches!(block_on(predictor.encode_images(&[broken])), Err(Error::Device(_))));
+    assert!(matches!(
+        block_on(predictor.encode_images(&[broken])),
+        Err(Error::Device(_))
+    ));
 }
 
 #[test]
@@ -320,7 +460,13 @@ fn parts_of_different_models_are_refused() {
     let build = |vocabulary: usize, size: usize| {
         let model = Coca::new(&config(vocabulary), &device).unwrap();
         let preprocess = PreprocessConfig::for_size(size, SIZE);
-        Predictor::new(model, tokenizer.clone(), preprocess, Prompts::default(), device.clone())
+        Predictor::new(
+            model,
+            tokenizer.clone(),
+            preprocess,
+            Prompts::default(),
+            device.clone(),
+        )
     };
     assert!(build(tokenizer.vocab_size(), SIZE).is_ok());
     assert!(build(tokenizer.vocab_size() + 10, SIZE).is_ok());

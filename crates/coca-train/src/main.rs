@@ -3,6 +3,7 @@
 mod data;
 mod device;
 mod folder;
+mod memory;
 mod train;
 
 use std::path::PathBuf;
@@ -14,9 +15,6 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
 use crate::device::DeviceKind;
-
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Train, evaluate, convert and run CoCa models.
 #[derive(Parser)]
@@ -59,6 +57,11 @@ fn run(cli: Cli) -> Result<()> {
     match cli.command {
         Command::Train { config, resume, changes } => {
             let (config, base) = train::TrainConfig::read(&config, &changes)?;
+            if config.threads > 1 {
+                // The threads are busy already; burn's own would only get in their way.
+                rayon::ThreadPoolBuilder::new().num_threads(1).build_global().context("setting up threads")?;
+            }
+            memory::keep_freed();
             let stop = Arc::new(AtomicBool::new(false));
             let signal = Arc::clone(&stop);
             ctrlc::set_handler(move || {

@@ -18,10 +18,3 @@ mod turns;
 pub use device::CocaDevice;
 pub use hooks::install;
 pub use session::{CocaSession, EncodedImage, LabelEmbeddings};
-
-/// Panics, for the test of what a page sees then.
-#[cfg(feature = "panic-test")]
-#[wasm_bindgen::prelude::wasm_bindgen]
-pub fn panic_test() {
-    panic!("a panic was asked for");
-}

@@ -98,6 +98,8 @@ impl CocaSession {
 
     /// Decodes an image file, prepares and encodes it.
     pub async fn encode(&self, bytes: Vec<u8>) -> Result<EncodedImage, JsValue> {
+        #[cfg(feature = "panic-test")]
+        assert_ne!(bytes, b"panic", "a panic was asked for");
         let image = self.predictor.prepare(&bytes).map_err(CodedError::from)?;
         drop(bytes);
         Ok(self.encode_prepared(image).await?)

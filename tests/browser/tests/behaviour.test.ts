@@ -19,11 +19,10 @@ async function loadBroken(browser: Browser, address: string): Promise<{ outcome:
       ),
     address,
   );
-  const labels = await user.page.evaluate(async () => {
-    await using model = await window.coca.CoCa.load("models/whole/", { device: "cpu" });
-    return (await model.classify("pictures/red-circle.png", ["a cat", "a dog"])).length;
-  });
-  expect(labels, "labels from a sound model on the same page").toBe(2);
+  const labels = await user.page.evaluate(() =>
+    window.withModel("models/whole/", { device: "cpu" }, (model) => model.classify("pictures/red-circle.png", ["a cat", "a dog"])),
+  );
+  expect(labels.length, "labels from a sound model on the same page").toBe(2);
   return { outcome, user };
 }
 
@@ -67,12 +66,12 @@ test("a text that poses as an image is refused, and the next image is served", a
 test("without an adapter, `auto` takes the CPU and says why, and `webgpu` is refused", async ({ user }) => {
   const { info, support, refused } = await user.page.evaluate(async () => {
     const { CoCa } = window.coca;
-    await using model = await CoCa.load(undefined, { device: "auto" });
+    const info = await window.withModel(undefined, { device: "auto" }, (model) => model.info);
     const refused = await CoCa.load(undefined, { device: "webgpu" }).then(
       () => "loaded",
       (error: unknown) => (error as { code?: string }).code,
     );
-    return { info: model.info, support: await CoCa.isSupported(), refused };
+    return { info, support: await CoCa.isSupported(), refused };
   });
   expect(info.device).toBe("cpu");
   expect(info.reason).toMatch(/webgpu/i);
@@ -84,10 +83,11 @@ test("without an adapter, `auto` takes the CPU and says why, and `webgpu` is ref
 test("progress goes through its phases and only grows", async ({ user }) => {
   const steps = await user.page.evaluate(async () => {
     const steps: { phase: string; file: string; loaded: number; total: number | undefined }[] = [];
-    await using _ = await window.coca.CoCa.load("models/whole/", {
+    const model = await window.coca.CoCa.load("models/whole/", {
       device: "cpu",
       onProgress: ({ phase, file, loaded, total }) => steps.push({ phase, file: file ?? "", loaded, total }),
     });
+    await model.dispose();
     return steps;
   });
   const phases = ["download", "verify", "upload", "selftest", "ready"];
@@ -110,8 +110,7 @@ test("an aborted load leaves nothing behind, and the next one works", async ({ u
       () => "loaded",
       (error: unknown) => (error as { code?: string }).code,
     );
-    await using model = await window.coca.CoCa.load("models/whole/", { device: "cpu" });
-    return { code, device: model.info.device };
+    return { code, device: await window.withModel("models/whole/", { device: "cpu" }, (model) => model.info.device) };
   });
   expect(code).toBe("aborted");
   expect(device).toBe("cpu");

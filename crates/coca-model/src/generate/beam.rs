@@ -191,7 +191,7 @@ impl Search {
         };
         for (parent, (beam, logits)) in self.beams.iter().zip(logits).enumerate() {
             let log_total = log_sum_exp(logits);
-            let mut scores = run.scores(logits);
+            let mut scores = run.scores(logits, log_total);
             run.processors.apply(beam.text.ids(), &mut scores);
             for ((id, score), logit) in (0u32..).zip(scores).zip(*logits) {
                 let score = beam.score + score as f64;

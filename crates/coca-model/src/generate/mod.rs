@@ -48,4 +48,6 @@ pub async fn generate<D: Decoder>(
 }
 
 #[cfg(test)]
+mod mock;
+#[cfg(test)]
 mod tests;

@@ -22,7 +22,7 @@ pub enum Strategy {
 pub struct Sampling {
     /// Keeps the `k` most probable tokens (and those equal to the last of them).
     pub top_k: Option<usize>,
-    /// Keeps the smallest set of most probable tokens that holds more than this probability (0 to 1).
+    /// Keeps the smallest set of most probable tokens that has at least this probability (0 to 1).
     pub top_p: Option<f32>,
     /// Divides the logits: below 1 sharper, above 1 flatter.
     pub temperature: f32,

@@ -2,7 +2,6 @@
 
 use std::ops::ControlFlow;
 
-use super::decoder::log_sum_exp;
 use super::options::GenerateOptions;
 use super::processors::Processors;
 use crate::{Error, Result};
@@ -201,12 +200,9 @@ impl<'a> Run<'a> {
     }
 
     /// What the processors change and beams sum up: log-probabilities; the logits themselves in open_clip's mode.
-    pub fn scores(&self, logits: &[f32]) -> Vec<f32> {
-        let shift = if self.compat {
-            0.0
-        } else {
-            log_sum_exp(logits)
-        };
+    /// `log_total` is the [`log_sum_exp`](super::decoder::log_sum_exp) of the logits.
+    pub fn scores(&self, logits: &[f32], log_total: f64) -> Vec<f32> {
+        let shift = if self.compat { 0.0 } else { log_total };
         logits
             .iter()
             .map(|&logit| (logit as f64 - shift) as f32)

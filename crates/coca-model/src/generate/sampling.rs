@@ -63,21 +63,35 @@ fn keep_top_k(scores: &mut [f64], k: usize) {
     }
 }
 
-/// Excludes the least probable tokens that together have at most probability `1 - p`, as in transformers; the most
-/// probable one always stays.
+/// Keeps the most probable tokens up to the one with which they have probability `p`, at least one. transformers
+/// says the same from the other end: it drops the least probable ones that have at most `1 - p` together.
 fn keep_top_p(scores: &mut [f64], p: f64) {
     let probabilities = softmax(scores);
     let mut ids: Vec<usize> = (0..scores.len())
         .filter(|&id| probabilities[id] > 0.0)
         .collect();
-    ids.sort_by(|&a, &b| probabilities[a].total_cmp(&probabilities[b]));
-    ids.pop();
-    let mut cumulative = 0.0;
-    for id in ids {
-        cumulative += probabilities[id];
-        if cumulative > 1.0 - p {
-            break;
+    if p >= 1.0 || ids.is_empty() {
+        return;
+    }
+    // As a rule a few of the tokens suffice, so that sorting the whole vocabulary at each step would be a waste.
+    let mut sorted = 64;
+    let kept = loop {
+        sorted = ids.len().min(sorted * 4);
+        let descending = |&a: &usize, &b: &usize| probabilities[b].total_cmp(&probabilities[a]);
+        ids.select_nth_unstable_by(sorted - 1, descending);
+        ids[..sorted].sort_by(descending);
+        let mut mass = 0.0;
+        let reach = ids[..sorted].iter().position(|&id| {
+            mass += probabilities[id];
+            mass >= p
+        });
+        match reach {
+            Some(last) => break last + 1,
+            None if sorted == ids.len() => break sorted,
+            None => {}
         }
+    };
+    for &id in &ids[kept..] {
         scores[id] = f64::NEG_INFINITY;
     }
 }
@@ -141,6 +155,25 @@ mod tests {
         assert_eq!(kept(&with(None, Some(1.0))), [0, 1, 2, 3]);
         assert_eq!(kept(&with(Some(3), Some(0.85))), [0, 1, 2]);
         assert!((with(Some(2), None)[0] - 0.625).abs() < 1e-6);
+    }
+
+    #[test]
+    fn top_p_is_exact_when_it_keeps_most_of_a_large_vocabulary() {
+        let scores: Vec<f32> = (0..3000)
+            .map(|id| ((id * 7919) % 3000) as f32 / 3000.0)
+            .collect();
+        for p in [0.01, 0.5, 0.9, 0.999] {
+            let all = probabilities(&scores, &Sampling::default(), false);
+            let sampling = Sampling {
+                top_p: Some(p),
+                ..Default::default()
+            };
+            let kept = kept(&probabilities(&scores, &sampling, false));
+            let mass: f64 = kept.iter().map(|&id| all[id]).sum();
+            let least = kept.iter().map(|&id| all[id]).fold(1.0, f64::min);
+            assert!(mass >= p as f64 && mass - least < p as f64, "{p}: {mass}");
+            assert!((0..3000).all(|id| kept.binary_search(&id).is_ok() || all[id] <= least));
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! How probable given continuations are.
 
-use super::decoder::{Decoder, Logits, log_prob};
+use super::decoder::{Decoder, Logits, log_sum_exp};
 use super::run::Prompt;
 use crate::{Error, Result};
 
@@ -42,15 +42,12 @@ pub async fn score_continuations<D: Decoder>(
     let ids = continuations.iter().flatten().chain(prefix).copied();
     let largest_id = ids.max().unwrap_or_default();
     let first = Logits::next(decoder, &vec![prefix.to_vec(); rows], largest_id).await?;
-    let mut scores: Vec<Vec<f64>> = first
-        .rows()
-        .map(|logits| {
-            continuations
-                .iter()
-                .map(|tokens| log_prob(logits, tokens[0]))
-                .collect()
-        })
-        .collect();
+    let mut scores = Vec::with_capacity(rows);
+    for logits in first.rows() {
+        let log_total = log_sum_exp(logits);
+        let score = |tokens: &Vec<u32>| logits[tokens[0] as usize] as f64 - log_total;
+        scores.push(continuations.iter().map(score).collect::<Vec<f64>>());
+    }
     if longest > 1 {
         let parents: Vec<usize> = (0..rows)
             .flat_map(|row| vec![row; continuations.len()])
@@ -69,7 +66,7 @@ pub async fn score_continuations<D: Decoder>(
             (0..rows).flat_map(|row| continuations.iter().enumerate().map(move |c| (row, c)));
         for (logits, (row, (column, tokens))) in logits.rows().zip(targets) {
             if let Some(&id) = tokens.get(position) {
-                scores[row][column] += log_prob(logits, id);
+                scores[row][column] += logits[id as usize] as f64 - log_sum_exp(logits);
             }
         }
     }

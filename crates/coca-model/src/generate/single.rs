@@ -1,6 +1,6 @@
 //! Greedy and sampled decoding: one continuation per row.
 
-use super::decoder::{Decoder, Logits, log_prob};
+use super::decoder::{Decoder, Logits, log_sum_exp};
 use super::options::Sampling;
 use super::run::{End, Event, Generated, OnEvent, Run, Text};
 use super::sampling::{draw, probabilities};
@@ -23,8 +23,9 @@ pub(super) async fn decode<D: Decoder>(
             if ends[row].is_some() {
                 continue;
             }
-            let id = choose(run, sampling, &texts[row], logits)?;
-            let log_prob = log_prob(logits, id);
+            let log_total = log_sum_exp(logits);
+            let id = choose(run, sampling, &texts[row], run.scores(logits, log_total))?;
+            let log_prob = logits[id as usize] as f64 - log_total;
             texts[row].push(id, log_prob);
             ends[row] = run.end_of(&texts[row]);
             if on_event(run.token_event(row, id, log_prob)).is_break() {
@@ -41,11 +42,16 @@ pub(super) async fn decode<D: Decoder>(
     Ok(texts.into_iter().zip(ends).map(finish).collect())
 }
 
-fn choose(run: &Run<'_>, sampling: Option<&Sampling>, text: &Text, logits: &[f32]) -> Result<u32> {
+/// The next token of a text, by the scores that the processors have not changed yet.
+fn choose(
+    run: &Run<'_>,
+    sampling: Option<&Sampling>,
+    text: &Text,
+    mut scores: Vec<f32>,
+) -> Result<u32> {
     if run.compat && text.len() + 1 == run.max_length {
         return Ok(run.special.end);
     }
-    let mut scores = run.scores(logits);
     run.processors.apply(text.ids(), &mut scores);
     let choice = match sampling {
         None => argmax(&scores),

@@ -1,88 +1,10 @@
-//! Decoding over a made-up model: each row is an image number and a history, from which the logits follow.
+//! Decoding over a made-up model.
 
 use std::ops::ControlFlow;
 
+use super::mock::{Mock, SPECIAL, VOCAB};
 use super::*;
 use crate::{Error, Result};
-
-const VOCAB: usize = 6;
-const SPECIAL: SpecialIds = SpecialIds {
-    start: 1,
-    end: 2,
-    pad: 0,
-};
-
-/// Logits that depend on the image and the whole history, so that a wrong history shows.
-fn logits_of(image: u64, history: &[u32], vocab: usize) -> Vec<f32> {
-    let mut state = image.wrapping_add(77);
-    for &id in history {
-        state = (state ^ id as u64)
-            .wrapping_mul(0x9E37_79B9_7F4A_7C15)
-            .rotate_left(23);
-    }
-    let logit = |id: u64| {
-        let mixed = (state ^ id).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        ((mixed ^ (mixed >> 29)) >> 40) as f32 / (1u64 << 24) as f32 * 6.0 - 3.0
-    };
-    (0..vocab as u64).map(logit).collect()
-}
-
-struct Mock {
-    rows: Vec<(u64, Vec<u32>)>,
-    vocab: usize,
-    /// Added to the logit of the end token.
-    end_bias: f32,
-    steps: usize,
-}
-
-impl Mock {
-    fn new(images: &[u64]) -> Self {
-        Self {
-            rows: images.iter().map(|&image| (image, vec![])).collect(),
-            vocab: VOCAB,
-            end_bias: 0.0,
-            steps: 0,
-        }
-    }
-
-    fn ending_by(end_bias: f32, images: &[u64]) -> Self {
-        Self {
-            end_bias,
-            ..Self::new(images)
-        }
-    }
-
-    fn logits(&self, image: u64, history: &[u32]) -> Vec<f32> {
-        let mut logits = logits_of(image, history, self.vocab);
-        logits[SPECIAL.end as usize] += self.end_bias;
-        logits
-    }
-}
-
-impl Decoder for Mock {
-    async fn advance(&mut self, tokens: &[Vec<u32>]) -> Result<Vec<f32>> {
-        assert_eq!(tokens.len(), self.rows.len());
-        assert!(
-            tokens
-                .iter()
-                .all(|new| !new.is_empty() && new.len() == tokens[0].len())
-        );
-        self.steps += 1;
-        for (row, new) in self.rows.iter_mut().zip(tokens) {
-            row.1.extend(new);
-        }
-        Ok(self
-            .rows
-            .iter()
-            .flat_map(|(image, history)| self.logits(*image, history))
-            .collect())
-    }
-
-    fn select(&mut self, rows: &[usize]) -> Result<()> {
-        self.rows = rows.iter().map(|&row| self.rows[row].clone()).collect();
-        Ok(())
-    }
-}
 
 fn prompt(rows: usize) -> Prompt<'static> {
     Prompt {

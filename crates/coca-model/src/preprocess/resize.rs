@@ -148,21 +148,15 @@ fn across<T: Sample, const C: usize>(
     let mut out = Vec::with_capacity(rows.len() * kernel.spans.len());
     for y in rows {
         let row = image.row(y);
-        out.extend(
-            kernel
-                .spans
-                .iter()
-                .zip(weights.chunks_exact(kernel.taps))
-                .map(|(span, weights)| {
-                    let mut sums = [T::HALF; C];
-                    for (pixel, weight) in row.iter().skip(span.first).take(span.len).zip(weights) {
-                        for (sum, sample) in sums.iter_mut().zip(pixel) {
-                            *sum += sample.times(*weight);
-                        }
-                    }
-                    sums.map(T::from_sum)
-                }),
-        );
+        out.extend(kernel.pair(&weights).map(|(span, weights)| {
+            let mut sums = [T::HALF; C];
+            for (pixel, weight) in row.get(span).unwrap_or_default().iter().zip(weights) {
+                for (sum, sample) in sums.iter_mut().zip(pixel) {
+                    *sum += sample.times(*weight);
+                }
+            }
+            sums.map(T::from_sum)
+        }));
     }
     out
 }
@@ -176,9 +170,9 @@ fn down<T: Sample, const C: usize>(
     let weights = kernel.weights_for::<T>();
     let mut out = Vec::with_capacity(columns.len() * kernel.spans.len());
     let mut sums = vec![[T::HALF; C]; columns.len()];
-    for (span, weights) in kernel.spans.iter().zip(weights.chunks_exact(kernel.taps)) {
+    for (span, weights) in kernel.pair(&weights) {
         sums.fill([T::HALF; C]);
-        for (y, weight) in (span.first..span.first + span.len).zip(weights) {
+        for (y, weight) in span.zip(weights) {
             let row = image.row(y).get(columns.clone()).unwrap_or_default();
             for (sum, sample) in sums.as_flattened_mut().iter_mut().zip(row.as_flattened()) {
                 *sum += sample.times(*weight);
@@ -222,16 +216,10 @@ fn nearest_positions(size: usize, axis: Axis) -> Vec<usize> {
     (0..axis.len).map(step).collect()
 }
 
-/// The input positions that one output position is computed from.
-#[derive(Clone, Copy)]
-struct Span {
-    first: usize,
-    len: usize,
-}
-
 /// The weights of one axis.
 struct Kernel {
-    spans: Vec<Span>,
+    /// The input positions that each output position is computed from.
+    spans: Vec<Range<usize>>,
     /// Weights kept for each span; those past its length are 0.
     taps: usize,
     weights: Vec<f64>,
@@ -264,7 +252,7 @@ impl Kernel {
             if sum != 0.0 {
                 weights.iter_mut().for_each(|weight| *weight /= sum);
             }
-            spans.push(Span { first, len });
+            spans.push(first..first + len);
         }
         Self {
             spans,
@@ -277,17 +265,27 @@ impl Kernel {
         self.weights.iter().copied().map(T::weight).collect()
     }
 
+    /// The input positions of each output position with its weights.
+    fn pair<'a, W>(&self, weights: &'a [W]) -> impl Iterator<Item = (Range<usize>, &'a [W])> {
+        self.spans
+            .iter()
+            .cloned()
+            .zip(weights.chunks_exact(self.taps))
+    }
+
     /// The input positions that any span reads.
     fn range(&self) -> Range<usize> {
         match (self.spans.first(), self.spans.last()) {
-            (Some(first), Some(last)) => first.first..last.first + last.len,
+            (Some(first), Some(last)) => first.start..last.end,
             _ => 0..0,
         }
     }
 
     /// Counts input positions from `origin`, which no span may begin before.
     fn shift(&mut self, origin: usize) {
-        self.spans.iter_mut().for_each(|span| span.first -= origin);
+        for span in &mut self.spans {
+            *span = span.start - origin..span.end - origin;
+        }
     }
 }
 
@@ -443,7 +441,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_flat_image_stays_flat(
-            (w, h, ow, oh) in (1_u32..400, 1_u32..400, 1_u32..80, 1_u32..80), thin in 0..3, level: u8
+            (w, h, ow, oh) in (1_u32..400, 1_u32..400, 1_u32..80, 1_u32..80), thin in 0_usize..3, level: u8
         ) {
             let (w, h) = [(w, h), (1, h), (w, 1)][thin];
             let image = RgbImage::from_pixel(w, h, Rgb([level, 255, 0]));

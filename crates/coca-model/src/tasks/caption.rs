@@ -40,6 +40,7 @@ impl Predictor {
         on_text: OnText<'_>,
     ) -> Result<Vec<Caption>> {
         let prefix = self.prefix_ids(options.prefix.as_deref().unwrap_or(&self.prompts.caption));
-        self.write(images, &prefix, &options.generate, on_text).await
+        self.write(images, &prefix, &options.generate, on_text)
+            .await
     }
 }

@@ -26,7 +26,10 @@ impl<'a> CocaDecoder<'a> {
     /// # Errors
     /// [`Error::Input`](crate::Error::Input) if the capacity is 0 or above the context length.
     pub fn new(model: &'a Coca, image_tokens: Tensor<3>, capacity: usize) -> Result<Self> {
-        Ok(Self { model, state: model.start_decoding(image_tokens, capacity)? })
+        Ok(Self {
+            model,
+            state: model.start_decoding(image_tokens, capacity)?,
+        })
     }
 }
 

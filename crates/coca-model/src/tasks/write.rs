@@ -59,7 +59,8 @@ impl Predictor {
             .clamp(1, self.context_length());
         let at_a_time = self.rows_at_a_time(images, capacity) / options.rows_per_image();
         let mut written: Vec<Caption> = Vec::with_capacity(images.len());
-        let mut streams: Vec<Option<TextStream<'_>>> = vec![Some(self.tokenizer.text_stream()); images.len()];
+        let mut streams: Vec<Option<TextStream<'_>>> =
+            vec![Some(self.tokenizer.text_stream()); images.len()];
         let mut aborted = false;
         for range in pieces(images.len(), at_a_time) {
             if aborted {
@@ -79,7 +80,12 @@ impl Predictor {
                     Event::Token(TokenEvent { row, id, log_prob }) => {
                         let row = range.start + row;
                         let piece = push(&mut streams[row], id, self.tokenizer.eot());
-                        on_text(TextEvent::Token { row, id, log_prob, piece: &piece })
+                        on_text(TextEvent::Token {
+                            row,
+                            id,
+                            log_prob,
+                            piece: &piece,
+                        })
                     }
                 };
                 aborted |= flow.is_break();
@@ -90,7 +96,11 @@ impl Predictor {
             let texts = generate(&mut decoder, prompt, options, &mut on_event).await?;
             for (row, text) in range.zip(texts) {
                 if let Some(rest) = streams[row].take_if(|_| !aborted) {
-                    aborted = on_text(TextEvent::Cut { row, piece: &rest.finish() }).is_break();
+                    aborted = on_text(TextEvent::Cut {
+                        row,
+                        piece: &rest.finish(),
+                    })
+                    .is_break();
                 }
                 written.push(Caption {
                     text: self.tokenizer.decode_text(text.tokens()),
@@ -109,6 +119,9 @@ fn push(stream: &mut Option<TextStream<'_>>, id: u32, end: u32) -> String {
     if id == end {
         stream.take().map(TextStream::finish).unwrap_or_default()
     } else {
-        stream.as_mut().map(|stream| stream.push(id)).unwrap_or_default()
+        stream
+            .as_mut()
+            .map(|stream| stream.push(id))
+            .unwrap_or_default()
     }
 }

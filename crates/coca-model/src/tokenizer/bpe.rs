@@ -23,7 +23,7 @@ pub const PAD: &str = "<pad>";
 pub const WORD_END: &str = "</w>";
 
 /// What CLIP takes for a word: English clitics, runs of letters, single digits, runs of anything else.
-pub const WORDS: &str = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
+pub const WORDS: &str = r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+";
 
 /// The 512 tokens of single bytes: inside a word, then at its end.
 pub fn byte_symbols() -> impl Iterator<Item = String> {

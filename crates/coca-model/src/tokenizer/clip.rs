@@ -1,6 +1,6 @@
 //! CLIP's vocabulary: 49408 tokens, read from the list of merges that OpenAI published.
 
-use super::bpe::{EOT, SOT, WORDS, assemble, byte_symbols};
+use super::bpe::{EOT, SOT, assemble, byte_symbols};
 use super::{Clean, Splitting, Tokenizer, pattern};
 use crate::{Error, Result};
 use flate2::read::GzDecoder;
@@ -54,10 +54,16 @@ impl Tokenizer {
     }
 }
 
-/// The words of cleaned text, special tokens among them, in the order and with the ambiguities of the reference.
+/// The words of cleaned text, special tokens among them, exactly as the reference finds them. It ignores case, which
+/// in cleaned text only matters for `ſ` (a small S) and for U+0345: Python's regex takes that mark, whose capital is
+/// a letter, for neither a letter nor anything else.
 pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
-    static PATTERN: LazyLock<Regex> =
-        LazyLock::new(|| pattern(&format!("(?i){SOT}|{EOT}|{WORDS}")));
+    static PATTERN: LazyLock<Regex> = LazyLock::new(|| {
+        let clitics = "'s|'t|'re|'ve|'m|'ll|'d";
+        pattern(&format!(
+            r"(?i:{SOT}|{EOT}|{clitics})|\p{{L}}+|\p{{N}}|[^\s\p{{L}}\p{{N}}\u{{345}}]+"
+        ))
+    });
     PATTERN.find_iter(text).map(|word| word.as_str())
 }
 
@@ -113,6 +119,18 @@ mod tests {
             (49_406, 49_407, 0, 49_408)
         );
         assert_eq!(clip.encode("A photo of a cat"), [320, 1125, 539, 320, 2368]);
+    }
+
+    #[test]
+    fn case_is_ignored_as_python_does() {
+        assert_eq!(
+            words("it'ſ <ſtart_of_text>").collect::<Vec<_>>(),
+            ["it", "'ſ", "<ſtart_of_text>"]
+        );
+        assert_eq!(
+            words("a\u{345}!ⓐ12").collect::<Vec<_>>(),
+            ["a", "!ⓐ", "1", "2"]
+        );
     }
 
     /// Ids from open_clip 3.3.0: a special token counts only where a word may begin.

@@ -5,6 +5,7 @@
 
 mod bpe;
 mod bytes;
+mod check;
 mod clean;
 mod clip;
 mod ftfy;
@@ -20,7 +21,7 @@ pub use stream::TextStream;
 use crate::{Error, Result};
 use bpe::{EOT, PAD, SOT, WORD_END};
 use regex::Regex;
-use tokenizers::{Model, ModelWrapper, NormalizerWrapper, PostProcessorWrapper};
+use tokenizers::{Model, ModelWrapper, NormalizerWrapper};
 
 /// Splits text into token ids, and joins ids into text.
 #[derive(Clone, Debug)]
@@ -55,17 +56,11 @@ impl Tokenizer {
     /// see [`Self::with_clean`].
     ///
     /// # Errors
-    /// [`Error::Tokenizer`] if the file is malformed, lacks a start-of-text or end-of-text token under one of the
-    /// usual names, or cannot encode every text.
+    /// [`Error::Json`] or [`Error::Tokenizer`] if the file is malformed, uses a component that is not known to be
+    /// sound, lacks a start-of-text or end-of-text token under one of the usual names, or cannot encode every text.
     pub fn from_json(bytes: &[u8]) -> Result<Self> {
-        let mut inner =
-            tokenizers::Tokenizer::from_bytes(bytes).map_err(failed("tokenizer.json"))?;
-        inner
-            .with_truncation(None)
-            .map_err(failed("tokenizer.json"))?;
-        inner
-            .with_padding(None)
-            .with_post_processor(None::<PostProcessorWrapper>);
+        let file = check::checked(bytes)?;
+        let inner = tokenizers::Tokenizer::from_bytes(file).map_err(failed("tokenizer.json"))?;
         let clean = if inner.get_normalizer().is_some_and(lowercases) {
             Clean::Lower
         } else {
@@ -276,4 +271,171 @@ fn failed(what: &'static str) -> impl Fn(tokenizers::Error) -> Error {
 )]
 fn pattern(pattern: &str) -> Regex {
     Regex::new(pattern).expect("a valid pattern")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::sync::LazyLock;
+
+    static SMALL: LazyLock<Tokenizer> = LazyLock::new(|| {
+        let texts =
+            (0..300).map(|n| format!("It's photo {n}: a cat's café (no. {}) of 日本 😀!", n % 7));
+        Tokenizer::train(texts, 700).unwrap()
+    });
+
+    /// Not byte-level: decoded as a whole.
+    const WORD_PIECE: &str = r###"{"pre_tokenizer": {"type": "Whitespace"}, "decoder": {"type": "WordPiece",
+        "prefix": "##", "cleanup": true}, "model": {"type": "WordPiece", "unk_token": "?", "vocab": {"[PAD]": 0,
+        "[CLS]": 1, "[SEP]": 2, "?": 3, "a": 4, "##b": 5, "'": 6, "s": 7, ".": 8, "do": 9, "not": 10},
+        "continuing_subword_prefix": "##", "max_input_chars_per_word": 100}}"###;
+
+    /// A trained tokenizer, the same one read from its file, one of another kind, CLIP's.
+    static ALL: LazyLock<Vec<Tokenizer>> = LazyLock::new(|| {
+        let read = |json: &str| Tokenizer::from_json(json.as_bytes()).unwrap();
+        vec![
+            SMALL.clone(),
+            read(&SMALL.to_json().unwrap()),
+            read(WORD_PIECE),
+            #[cfg(feature = "clip-vocabulary")]
+            Tokenizer::clip().unwrap(),
+        ]
+    });
+
+    /// What a real caption may hold, and what it should not.
+    fn text() -> impl Strategy<Value = String> {
+        prop_oneof![
+            any::<String>(),
+            "[a-z0-9' .,!?\"()-]{0,40}",
+            "([A-Za-z]{1,6}|[0-9]|[Ã©â€™œ\u{80}-\u{BF}]{1,4}|&[a-z#0-9]{1,6};?|<[a-z_]{1,13}>|[ \r\n\u{1b}\\[]){0,12}",
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+
+        #[test]
+        fn every_text_has_ids(text in text(), length in 0_usize..40) {
+            for tokenizer in ALL.iter() {
+                let ids = tokenizer.encode_context(&text, length);
+                prop_assert_eq!(ids.len(), length);
+                prop_assert!(length == 0 || ids.contains(&tokenizer.eot()));
+                prop_assert!(ids.iter().all(|&id| (id as usize) < tokenizer.vocab_size()));
+            }
+        }
+
+        #[test]
+        fn pieces_make_up_the_text(ids in prop::collection::vec(0_u32..720, 0..60)) {
+            for tokenizer in ALL.iter() {
+                let mut stream = tokenizer.text_stream();
+                let mut text: String = ids.iter().map(|&id| stream.push(id)).collect();
+                text += &stream.finish();
+                prop_assert_eq!(text, tokenizer.decode_text(&ids));
+            }
+        }
+
+        #[test]
+        fn decoding_undoes_encoding(text in text()) {
+            for tokenizer in ALL.iter().filter(|tokenizer| tokenizer.clip_style) {
+                let words = tokenizer.decode(&tokenizer.encode(&text));
+                // U+0345 is no part of any word of CLIP's.
+                let bare = |text: &str| text.replace([' ', '\u{345}'], "").replace(WORD_END, "");
+                prop_assert_eq!(bare(&words), bare(&Clean::Lower.apply(&text)));
+            }
+        }
+
+        #[test]
+        fn a_file_keeps_the_ids(text in text()) {
+            prop_assert_eq!(ALL[0].encode(&text), ALL[1].encode(&text));
+        }
+
+        #[test]
+        fn damaged_files_do_not_panic(at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<bool>()) {
+            let mut json = WORD_PIECE.as_bytes().to_vec();
+            let at = at.index(json.len());
+            if cut {
+                json.truncate(at);
+            } else {
+                json[at] = byte;
+            }
+            if let Ok(tokenizer) = Tokenizer::from_json(&json) {
+                tokenizer.decode_text(&tokenizer.encode("ab's do not."));
+            }
+        }
+
+        #[test]
+        fn noise_is_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            prop_assert!(Tokenizer::from_json(&bytes).is_err());
+        }
+    }
+
+    #[test]
+    fn files_without_the_needed_tokens_are_refused() {
+        let file = |vocab: &str| {
+            format!(r#"{{"model": {{"type": "BPE", "vocab": {vocab}, "merges": []}}}}"#)
+        };
+        for vocab in [
+            r#"{"a": 0}"#,
+            r#"{"<s>": 0}"#,
+            r#"{"<s>": 0, "</s>": 4294967295}"#,
+        ] {
+            assert!(
+                matches!(
+                    Tokenizer::from_json(file(vocab).as_bytes()),
+                    Err(Error::Tokenizer(_))
+                ),
+                "{vocab}"
+            );
+        }
+        let tokenizer = Tokenizer::from_json(file(r#"{"<s>": 7, "</s>": 8}"#).as_bytes()).unwrap();
+        assert_eq!(
+            (
+                tokenizer.sot(),
+                tokenizer.eot(),
+                tokenizer.pad(),
+                tokenizer.vocab_size()
+            ),
+            (7, 8, 0, 9)
+        );
+        assert!(tokenizer.clone().with_pad(9).is_err());
+        assert_eq!(
+            tokenizer.with_pad(8).unwrap().encode_context("", 4),
+            [7, 8, 8, 8]
+        );
+    }
+
+    #[test]
+    fn long_text_is_cut_at_the_end_token() {
+        let ids = SMALL.encode_context(&"a photo of a cat ".repeat(9), 8);
+        assert_eq!((ids.len(), ids[0], ids[7]), (8, SMALL.sot(), SMALL.eot()));
+        assert!(!ids[..7].contains(&SMALL.eot()));
+        assert_eq!(SMALL.encode_context("a", 1), [SMALL.eot()]);
+    }
+
+    #[test]
+    fn text_for_people() {
+        let mut ids = SMALL.encode_context("It's a CAT's photo, no. 25!", 40);
+        ids.extend(SMALL.encode("unseen"));
+        assert_eq!(SMALL.decode_text(&ids), "it's a cat's photo, no. 25!");
+        let whole = &ALL[2];
+        assert_eq!(
+            whole.decode_text(&whole.encode("a ab do not .")),
+            "a ab do not."
+        );
+    }
+
+    #[test]
+    fn only_trained_files_have_a_config_for_python() {
+        let config = SMALL.tokenizer_config_json().unwrap();
+        assert!(config.contains(r#""pad_token": "<pad>""#));
+        assert!(
+            SMALL
+                .clone()
+                .with_pad(5)
+                .unwrap()
+                .tokenizer_config_json()
+                .is_err()
+        );
+    }
 }

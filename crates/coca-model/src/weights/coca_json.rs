@@ -40,21 +40,29 @@ impl CocaJson {
 
     /// Reads the file. An error if it is not such JSON, or if a prompt template has no place for its argument.
     pub fn from_json(bytes: &[u8]) -> Result<Self> {
-        let json: Self = serde_json::from_slice(bytes).map_err(|source| Error::Json { what: Self::FILE.into(), source })?;
+        let json: Self = serde_json::from_slice(bytes).map_err(|source| Error::Json {
+            what: Self::FILE.into(),
+            source,
+        })?;
         json.prompts.check()?;
         Ok(json)
     }
 
     /// Writes the file, indented.
     pub fn to_json(&self) -> Result<Vec<u8>> {
-        let mut json = serde_json::to_vec_pretty(self).map_err(|source| Error::Json { what: Self::FILE.into(), source })?;
+        let mut json = serde_json::to_vec_pretty(self).map_err(|source| Error::Json {
+            what: Self::FILE.into(),
+            source,
+        })?;
         json.push(b'\n');
         Ok(json)
     }
 
     /// Checks a file of the folder against its record, if there is one.
     pub fn check_file(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        self.files.get(name).map_or(Ok(()), |record| record.check(name, bytes))
+        self.files
+            .get(name)
+            .map_or(Ok(()), |record| record.check(name, bytes))
     }
 }
 
@@ -83,7 +91,10 @@ impl Default for Prompts {
 impl Prompts {
     /// The texts for a label, one for each template.
     pub fn label(&self, label: &str) -> Vec<String> {
-        self.classify.iter().map(|template| template.replace("{}", label)).collect()
+        self.classify
+            .iter()
+            .map(|template| template.replace("{}", label))
+            .collect()
     }
 
     /// The text before the answer to a question.
@@ -97,11 +108,20 @@ impl Prompts {
         if self.classify.is_empty() {
             return wrong("prompts.classify has no template".into());
         }
-        if let Some(template) = self.classify.iter().find(|template| !template.contains("{}")) {
-            return wrong(format!("the prompts.classify template {template:?} has no {{}} for the label"));
+        if let Some(template) = self
+            .classify
+            .iter()
+            .find(|template| !template.contains("{}"))
+        {
+            return wrong(format!(
+                "the prompts.classify template {template:?} has no {{}} for the label"
+            ));
         }
         if !self.answer.contains("{question}") {
-            return wrong(format!("the prompts.answer template {:?} has no {{question}}", self.answer));
+            return wrong(format!(
+                "the prompts.answer template {:?} has no {{question}}",
+                self.answer
+            ));
         }
         Ok(())
     }
@@ -119,18 +139,25 @@ pub struct FileRecord {
 impl FileRecord {
     /// The record of a file with these bytes.
     pub fn of(bytes: &[u8]) -> Self {
-        Self { sha256: format!("{:x}", Sha256::digest(bytes)), bytes: bytes.len() as u64 }
+        Self {
+            sha256: format!("{:x}", Sha256::digest(bytes)),
+            bytes: bytes.len() as u64,
+        }
     }
 
     /// Whether the file `name` still is what was recorded.
     pub fn check(&self, name: &str, bytes: &[u8]) -> Result<()> {
         if self.bytes != bytes.len() as u64 {
             let (expected, found) = (self.bytes, bytes.len());
-            return Err(Error::Weights(format!("{name} has {found} bytes instead of {expected}; download it again")));
+            return Err(Error::Weights(format!(
+                "{name} has {found} bytes instead of {expected}; download it again"
+            )));
         }
         if !self.sha256.eq_ignore_ascii_case(&Self::of(bytes).sha256) {
             let expected = &self.sha256;
-            return Err(Error::Weights(format!("the SHA-256 of {name} is not {expected}; download it again")));
+            return Err(Error::Weights(format!(
+                "the SHA-256 of {name} is not {expected}; download it again"
+            )));
         }
         Ok(())
     }
@@ -161,12 +188,19 @@ fn tolerance() -> f32 {
 impl SelfTest {
     /// The test image: colour gradients and a checkerboard, RGB bytes [height, width, 3].
     pub fn image(height: usize, width: usize) -> Vec<u8> {
-        let ramp = |position: usize, size: usize| (position * 255 / size.saturating_sub(1).max(1)) as u8;
+        let ramp =
+            |position: usize, size: usize| (position * 255 / size.saturating_sub(1).max(1)) as u8;
         let pixel = |y: usize, x: usize| {
-            let checker = if (y / 8 + x / 8).is_multiple_of(2) { 224 } else { 32 };
+            let checker = if (y / 8 + x / 8).is_multiple_of(2) {
+                224
+            } else {
+                32
+            };
             [ramp(x, width), ramp(y, height), checker]
         };
-        (0..height).flat_map(|y| (0..width).flat_map(move |x| pixel(y, x))).collect()
+        (0..height)
+            .flat_map(|y| (0..width).flat_map(move |x| pixel(y, x)))
+            .collect()
     }
 
     /// Compares the embeddings that a device computed with the stored ones.
@@ -175,7 +209,11 @@ impl SelfTest {
             ("image", &self.image_embedding, image_embedding),
             ("text", &self.text_embedding, text_embedding),
         ] {
-            let squares: f32 = expected.iter().zip(found).map(|(a, b)| (a - b) * (a - b)).sum();
+            let squares: f32 = expected
+                .iter()
+                .zip(found)
+                .map(|(a, b)| (a - b) * (a - b))
+                .sum();
             let distance = squares.sqrt();
             if expected.len() != found.len() || distance.is_nan() || distance > self.tolerance {
                 return Err(Error::Device(format!(
@@ -219,29 +257,62 @@ mod tests {
 
     #[test]
     fn templates_without_a_place_for_the_argument_are_refused() {
-        for bad in [r#"{"classify": []}"#, r#"{"classify": ["a dog"]}"#, r#"{"answer": "yes"}"#] {
+        for bad in [
+            r#"{"classify": []}"#,
+            r#"{"classify": ["a dog"]}"#,
+            r#"{"answer": "yes"}"#,
+        ] {
             let json = format!(r#"{{"prompts": {bad}}}"#);
-            assert!(matches!(CocaJson::from_json(json.as_bytes()), Err(Error::Config(_))), "{bad}");
+            assert!(
+                matches!(CocaJson::from_json(json.as_bytes()), Err(Error::Config(_))),
+                "{bad}"
+            );
         }
     }
 
     #[test]
     fn a_changed_file_is_noticed() {
         let record = FileRecord::of(b"abc");
-        assert_eq!(record.sha256, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(
+            record.sha256,
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
         record.check("f", b"abc").unwrap();
-        assert!(record.check("f", b"abd").unwrap_err().to_string().contains("SHA-256"));
-        assert!(record.check("f", b"abcd").unwrap_err().to_string().contains("4 bytes instead of 3"));
-        let json = CocaJson { files: [("f".to_string(), record)].into(), ..CocaJson::default() };
+        assert!(
+            record
+                .check("f", b"abd")
+                .unwrap_err()
+                .to_string()
+                .contains("SHA-256")
+        );
+        assert!(
+            record
+                .check("f", b"abcd")
+                .unwrap_err()
+                .to_string()
+                .contains("4 bytes instead of 3")
+        );
+        let json = CocaJson {
+            files: [("f".to_string(), record)].into(),
+            ..CocaJson::default()
+        };
         assert!(json.check_file("f", b"").is_err());
         json.check_file("unlisted", b"").unwrap();
     }
 
     #[test]
     fn the_self_test_notices_wrong_numbers() {
-        let test = CocaJson::from_json(FULL.as_bytes()).unwrap().self_test.unwrap();
+        let test = CocaJson::from_json(FULL.as_bytes())
+            .unwrap()
+            .self_test
+            .unwrap();
         test.check(&[0.99], &[0.01]).unwrap();
-        for (image, text) in [(&[0.9][..], &[0.0][..]), (&[1.0], &[f32::NAN]), (&[1.0], &[]), (&[], &[0.0])] {
+        for (image, text) in [
+            (&[0.9][..], &[0.0][..]),
+            (&[1.0], &[f32::NAN]),
+            (&[1.0], &[]),
+            (&[], &[0.0]),
+        ] {
             assert!(test.check(image, text).is_err(), "{image:?} {text:?}");
         }
     }

@@ -72,17 +72,44 @@ impl Dtype {
 
     /// Bytes of a tensor of this type, or none if the number does not fit the address space.
     pub(super) fn bytes_of(self, shape: &[usize]) -> Option<usize> {
-        shape.iter().try_fold(self.size(), |bytes, &dim| bytes.checked_mul(dim))
+        shape
+            .iter()
+            .try_fold(self.size(), |bytes, &dim| bytes.checked_mul(dim))
     }
 
     /// Decodes floats to f32; f64 is rounded.
     pub(super) fn decode(self, bytes: &[u8]) -> Result<Vec<f32>> {
         Ok(match self {
-            Dtype::F64 => bytes.as_chunks().0.iter().map(|&c| f64::from_le_bytes(c) as f32).collect(),
-            Dtype::F32 => bytes.as_chunks().0.iter().map(|&c| f32::from_le_bytes(c)).collect(),
-            Dtype::F16 => bytes.as_chunks().0.iter().map(|&c| f16::from_le_bytes(c).to_f32()).collect(),
-            Dtype::BF16 => bytes.as_chunks().0.iter().map(|&c| bf16::from_le_bytes(c).to_f32()).collect(),
-            _ => return Err(Error::Weights(format!("{} elements are not floating-point numbers", self.name()))),
+            Dtype::F64 => bytes
+                .as_chunks()
+                .0
+                .iter()
+                .map(|&c| f64::from_le_bytes(c) as f32)
+                .collect(),
+            Dtype::F32 => bytes
+                .as_chunks()
+                .0
+                .iter()
+                .map(|&c| f32::from_le_bytes(c))
+                .collect(),
+            Dtype::F16 => bytes
+                .as_chunks()
+                .0
+                .iter()
+                .map(|&c| f16::from_le_bytes(c).to_f32())
+                .collect(),
+            Dtype::BF16 => bytes
+                .as_chunks()
+                .0
+                .iter()
+                .map(|&c| bf16::from_le_bytes(c).to_f32())
+                .collect(),
+            _ => {
+                return Err(Error::Weights(format!(
+                    "{} elements are not floating-point numbers",
+                    self.name()
+                )));
+            }
         })
     }
 
@@ -90,7 +117,10 @@ impl Dtype {
     /// infinite, which half precision does above 65504.
     pub(super) fn encode(self, values: &[f32]) -> Result<Vec<u8>> {
         let overflow = |value: &f32| {
-            Error::Weights(format!("the value {value} does not fit {}; use BF16 or F32", self.name()))
+            Error::Weights(format!(
+                "the value {value} does not fit {}; use BF16 or F32",
+                self.name()
+            ))
         };
         let mut bytes = Vec::with_capacity(values.len() * self.size());
         for value in values {
@@ -111,7 +141,12 @@ impl Dtype {
                     }
                     bytes.extend(half.to_le_bytes());
                 }
-                _ => return Err(Error::Weights(format!("cannot convert weights to {}", self.name()))),
+                _ => {
+                    return Err(Error::Weights(format!(
+                        "cannot convert weights to {}",
+                        self.name()
+                    )));
+                }
             }
         }
         Ok(bytes)
@@ -140,8 +175,18 @@ mod tests {
 
     #[test]
     fn half_precision_rounds_to_nearest() {
-        assert_eq!(Dtype::F16.decode(&Dtype::F16.encode(&[0.1]).unwrap()).unwrap(), [0.099_975_586]);
-        assert_eq!(Dtype::BF16.decode(&Dtype::BF16.encode(&[0.1]).unwrap()).unwrap(), [0.100_097_656]);
+        assert_eq!(
+            Dtype::F16
+                .decode(&Dtype::F16.encode(&[0.1]).unwrap())
+                .unwrap(),
+            [0.099_975_586]
+        );
+        assert_eq!(
+            Dtype::BF16
+                .decode(&Dtype::BF16.encode(&[0.1]).unwrap())
+                .unwrap(),
+            [0.100_097_656]
+        );
     }
 
     #[test]

@@ -50,11 +50,15 @@ impl ModelFolder {
     /// Which of the `available` files [`ModelFolder::from_files`] reads. With shards, all that may be of them: the
     /// index says which are.
     pub fn file_names<'a>(available: &[&'a str]) -> Vec<&'a str> {
-        let weights = Self::WEIGHTS.iter().find_map(|name| available.iter().find(|found| *found == name));
+        let weights = Self::WEIGHTS
+            .iter()
+            .find_map(|name| available.iter().find(|found| *found == name));
         let fixed = [CocaJson::FILE, Self::CONFIG, Self::TOKENIZER];
         let small = available.iter().filter(|name| fixed.contains(name));
         let sharded = weights.is_some_and(|name| *name == ShardIndex::FILE);
-        let shards = available.iter().filter(|name| sharded && name.ends_with(".safetensors"));
+        let shards = available
+            .iter()
+            .filter(|name| sharded && name.ends_with(".safetensors"));
         small.chain(weights).chain(shards).copied().collect()
     }
 
@@ -66,18 +70,32 @@ impl ModelFolder {
     ///
     /// # Errors
     /// Those of `read`, and a missing, damaged or inconsistent file.
-    pub fn from_files<E: From<Error>>(read: impl FnMut(&str) -> Result<Option<Vec<u8>>, E>) -> Result<Self, E> {
-        let mut files = Files { read, coca: CocaJson::default() };
+    pub fn from_files<E: From<Error>>(
+        read: impl FnMut(&str) -> Result<Option<Vec<u8>>, E>,
+    ) -> Result<Self, E> {
+        let mut files = Files {
+            read,
+            coca: CocaJson::default(),
+        };
         if let Some(json) = files.get(CocaJson::FILE)? {
             files.coca = CocaJson::from_json(&json)?;
         }
         let config = files.get(Self::CONFIG)?.ok_or_else(|| {
-            Error::Config(format!("there is no {}; is this a model folder?", Self::CONFIG))
+            Error::Config(format!(
+                "there is no {}; is this a model folder?",
+                Self::CONFIG
+            ))
         })?;
         let (model_cfg, preprocess_cfg) = read_config(&config)?;
         let tokenizer = read_tokenizer(&model_cfg.text_cfg, files.get(Self::TOKENIZER)?)?;
         let weights = files.weights()?;
-        Ok(Self { model_cfg, preprocess_cfg, tokenizer, weights, coca: files.coca })
+        Ok(Self {
+            model_cfg,
+            preprocess_cfg,
+            tokenizer,
+            weights,
+            coca: files.coca,
+        })
     }
 
     /// Hands name and contents of every file of the folder to `write`, one at a time, `coca.json` with the sizes
@@ -92,7 +110,10 @@ impl ModelFolder {
         shard_bytes: u64,
         mut write: impl FnMut(&str, &[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
-        let mut coca = CocaJson { files: Default::default(), ..self.coca.clone() };
+        let mut coca = CocaJson {
+            files: Default::default(),
+            ..self.coca.clone()
+        };
         let mut record = |name: &str, bytes: &[u8]| {
             coca.files.insert(name.to_string(), FileRecord::of(bytes));
             write(name, bytes)
@@ -101,7 +122,10 @@ impl ModelFolder {
         // The CLIP vocabulary is built into every reader.
         if !uses_clip_vocabulary(&self.model_cfg.text_cfg) {
             record(Self::TOKENIZER, self.tokenizer.to_json()?.as_bytes())?;
-            record("tokenizer_config.json", self.tokenizer.tokenizer_config_json()?.as_bytes())?;
+            record(
+                "tokenizer_config.json",
+                self.tokenizer.tokenizer_config_json()?.as_bytes(),
+            )?;
         }
         for file in self.weights.shards(shard_bytes, dtype) {
             let (name, bytes) = file?;
@@ -113,11 +137,18 @@ impl ModelFolder {
     /// The model on a device, with these weights.
     pub fn model(&self, device: &Device) -> Result<Coca> {
         let [rows, columns] = self.model_cfg.vision_cfg.grid();
-        load(Coca::new(&self.model_cfg, device)?, &self.weights, &LoadOptions { grid: Some((rows, columns)) })
+        load(
+            Coca::new(&self.model_cfg, device)?,
+            &self.weights,
+            &LoadOptions {
+                grid: Some((rows, columns)),
+            },
+        )
     }
 
     fn config_json(&self) -> Result<Vec<u8>> {
-        let config = json!({ "model_cfg": &self.model_cfg, "preprocess_cfg": &self.preprocess_cfg });
+        let config =
+            json!({ "model_cfg": &self.model_cfg, "preprocess_cfg": &self.preprocess_cfg });
         Ok(format!("{config:#}\n").into_bytes())
     }
 }
@@ -145,7 +176,9 @@ impl<R> Files<R> {
         R: FnMut(&str) -> Result<Option<Vec<u8>>, E>,
     {
         for name in ModelFolder::WEIGHTS {
-            let Some(bytes) = self.get(name)? else { continue };
+            let Some(bytes) = self.get(name)? else {
+                continue;
+            };
             return if name == ShardIndex::FILE {
                 self.shards(&ShardIndex::from_json(&bytes)?)
             } else if name.ends_with(".safetensors") {
@@ -155,7 +188,10 @@ impl<R> Files<R> {
             };
         }
         let names = ModelFolder::WEIGHTS.join(", ");
-        Err(Error::Weights(format!("the model folder has no weights; it must have one of {names}")).into())
+        Err(Error::Weights(format!(
+            "the model folder has no weights; it must have one of {names}"
+        ))
+        .into())
     }
 
     fn shards<E: From<Error>>(&mut self, index: &ShardIndex) -> Result<StateDict, E>
@@ -165,7 +201,10 @@ impl<R> Files<R> {
         let mut weights = StateDict::new();
         for name in index.files() {
             let bytes = self.get(name)?.ok_or_else(|| {
-                Error::Weights(format!("there is no shard {name}, which {} names", ShardIndex::FILE))
+                Error::Weights(format!(
+                    "there is no shard {name}, which {} names",
+                    ShardIndex::FILE
+                ))
             })?;
             weights.merge(StateDict::from_safetensors(bytes)?)?;
         }
@@ -189,24 +228,34 @@ fn read_torch(name: &str, _bytes: Vec<u8>) -> Result<StateDict> {
 /// Reads `open_clip_config.json`: model_cfg and preprocess_cfg, or only the former's fields, as open_clip keeps
 /// them in its own list of models.
 fn read_config(bytes: &[u8]) -> Result<(ModelConfig, PreprocessConfig)> {
-    let invalid = |source| Error::Json { what: ModelFolder::CONFIG.into(), source };
+    let invalid = |source| Error::Json {
+        what: ModelFolder::CONFIG.into(),
+        source,
+    };
     let config: Value = serde_json::from_slice(bytes).map_err(invalid)?;
     let model_cfg: ModelConfig =
-        serde_json::from_value(config.get("model_cfg").unwrap_or(&config).clone()).map_err(invalid)?;
+        serde_json::from_value(config.get("model_cfg").unwrap_or(&config).clone())
+            .map_err(invalid)?;
     model_cfg.validate()?;
 
-    let mut preprocess_cfg = config.get("preprocess_cfg").filter(|cfg| !cfg.is_null()).cloned().unwrap_or(json!({}));
+    let mut preprocess_cfg = config
+        .get("preprocess_cfg")
+        .filter(|cfg| !cfg.is_null())
+        .cloned()
+        .unwrap_or(json!({}));
     if let Value::Object(fields) = &mut preprocess_cfg {
         fields.insert("size".into(), json!(model_cfg.vision_cfg.image_size.dims()));
     }
-    let preprocess_cfg: PreprocessConfig = serde_json::from_value(preprocess_cfg).map_err(invalid)?;
+    let preprocess_cfg: PreprocessConfig =
+        serde_json::from_value(preprocess_cfg).map_err(invalid)?;
     Preprocessor::new(preprocess_cfg.clone())?;
     Ok((model_cfg, preprocess_cfg))
 }
 
 /// Whether open_clip splits this model's texts by the CLIP vocabulary.
 fn uses_clip_vocabulary(text: &TextConfig) -> bool {
-    text.vocab_size == CLIP_VOCABULARY && text.hf_tokenizer_name.as_ref().is_none_or(String::is_empty)
+    text.vocab_size == CLIP_VOCABULARY
+        && text.hf_tokenizer_name.as_ref().is_none_or(String::is_empty)
 }
 
 fn read_tokenizer(text: &TextConfig, json: Option<Vec<u8>>) -> Result<Tokenizer> {
@@ -221,8 +270,15 @@ fn read_tokenizer(text: &TextConfig, json: Option<Vec<u8>>) -> Result<Tokenizer>
             )));
         }
     };
-    if let Some(clean) = text.tokenizer_kwargs.as_ref().and_then(|kwargs| kwargs.get("clean")) {
-        let invalid = |source| Error::Json { what: "text_cfg.tokenizer_kwargs.clean".into(), source };
+    if let Some(clean) = text
+        .tokenizer_kwargs
+        .as_ref()
+        .and_then(|kwargs| kwargs.get("clean"))
+    {
+        let invalid = |source| Error::Json {
+            what: "text_cfg.tokenizer_kwargs.clean".into(),
+            source,
+        };
         tokenizer = tokenizer.with_clean(serde_json::from_value(clean.clone()).map_err(invalid)?);
     }
     if text.pad_id != 0 {
@@ -245,7 +301,10 @@ fn clip() -> Result<Tokenizer> {
 
 #[cfg(not(feature = "clip-vocabulary"))]
 fn clip() -> Result<Tokenizer> {
-    Err(Error::Tokenizer(format!("this build lacks the CLIP vocabulary; put a {} there", ModelFolder::TOKENIZER)))
+    Err(Error::Tokenizer(format!(
+        "this build lacks the CLIP vocabulary; put a {} there",
+        ModelFolder::TOKENIZER
+    )))
 }
 
 #[cfg(all(test, feature = "clip-vocabulary"))]
@@ -271,15 +330,25 @@ mod tests {
     }
 
     fn weights() -> StateDict {
-        (0..3).map(|i| (format!("t{i}"), TensorEntry::from_f32(vec![4], &[i as f32; 4]).unwrap())).collect()
+        (0..3)
+            .map(|i| {
+                (
+                    format!("t{i}"),
+                    TensorEntry::from_f32(vec![4], &[i as f32; 4]).unwrap(),
+                )
+            })
+            .collect()
     }
 
     /// An open_clip folder, without anything of ours.
     fn plain() -> Folder {
         let weights = weights().to_safetensors(None, &BTreeMap::new()).unwrap();
-        [(ModelFolder::CONFIG, config().to_string().into_bytes()), ("open_clip_model.safetensors", weights)]
-            .map(|(name, bytes)| (name.to_string(), bytes))
-            .into()
+        [
+            (ModelFolder::CONFIG, config().to_string().into_bytes()),
+            ("open_clip_model.safetensors", weights),
+        ]
+        .map(|(name, bytes)| (name.to_string(), bytes))
+        .into()
     }
 
     fn read(folder: &Folder) -> Result<ModelFolder> {
@@ -306,16 +375,28 @@ mod tests {
         let folder = read(&plain()).unwrap();
         assert_eq!(folder.weights, weights());
         assert_eq!(folder.coca, CocaJson::default());
-        assert_eq!(folder.preprocess_cfg.size.height, 32, "the size is the model's");
+        assert_eq!(
+            folder.preprocess_cfg.size.height, 32,
+            "the size is the model's"
+        );
         assert_eq!(folder.preprocess_cfg.mean, [0.5; 3]);
-        assert_eq!(folder.tokenizer.encode("a photo of a cat"), [320, 1125, 539, 320, 2368]);
+        assert_eq!(
+            folder.tokenizer.encode("a photo of a cat"),
+            [320, 1125, 539, 320, 2368]
+        );
     }
 
     #[test]
     fn a_bare_model_config_is_enough() {
         let mut files = plain();
-        files.insert(ModelFolder::CONFIG.into(), config()["model_cfg"].to_string().into_bytes());
-        assert_eq!(read(&files).unwrap().preprocess_cfg, PreprocessConfig::for_size(32, 32));
+        files.insert(
+            ModelFolder::CONFIG.into(),
+            config()["model_cfg"].to_string().into_bytes(),
+        );
+        assert_eq!(
+            read(&files).unwrap().preprocess_cfg,
+            PreprocessConfig::for_size(32, 32)
+        );
     }
 
     #[test]
@@ -341,8 +422,14 @@ mod tests {
         config["model_cfg"]["text_cfg"]["hf_tokenizer_name"] = json!("here");
         config["model_cfg"]["text_cfg"]["tokenizer_kwargs"] = json!({"clean": "canonicalize"});
         files.insert(ModelFolder::CONFIG.into(), config.to_string().into_bytes());
-        files.insert(ModelFolder::TOKENIZER.into(), Tokenizer::clip().unwrap().to_json().unwrap().into_bytes());
-        assert_eq!(read(&files).unwrap().tokenizer.encode("a Cat!"), [320, 2368]);
+        files.insert(
+            ModelFolder::TOKENIZER.into(),
+            Tokenizer::clip().unwrap().to_json().unwrap().into_bytes(),
+        );
+        assert_eq!(
+            read(&files).unwrap().tokenizer.encode("a Cat!"),
+            [320, 2368]
+        );
         files.insert(ModelFolder::TOKENIZER.into(), b"{}".to_vec());
         assert!(matches!(read(&files), Err(Error::Tokenizer(_))));
     }
@@ -354,7 +441,10 @@ mod tests {
         config["model_cfg"]["text_cfg"]["vocab_size"] = json!(200);
         files.insert(ModelFolder::CONFIG.into(), config.to_string().into_bytes());
         assert!(refused(&files).contains("no tokenizer.json"));
-        files.insert(ModelFolder::TOKENIZER.into(), Tokenizer::clip().unwrap().to_json().unwrap().into_bytes());
+        files.insert(
+            ModelFolder::TOKENIZER.into(),
+            Tokenizer::clip().unwrap().to_json().unwrap().into_bytes(),
+        );
         assert!(refused(&files).contains("49408"));
     }
 
@@ -372,18 +462,39 @@ mod tests {
     #[test]
     fn a_damaged_file_is_noticed_by_its_hash() {
         let mut files = written(&read(&plain()).unwrap(), 1000);
-        *files.get_mut("open_clip_model.safetensors").unwrap().last_mut().unwrap() ^= 1;
+        *files
+            .get_mut("open_clip_model.safetensors")
+            .unwrap()
+            .last_mut()
+            .unwrap() ^= 1;
         assert!(refused(&files).contains("SHA-256"));
     }
 
     #[test]
     fn weights_are_preferred_as_open_clip_does() {
-        let names = ["README.md", "model.safetensors", "open_clip_config.json", "open_clip_model.safetensors"];
-        assert_eq!(ModelFolder::file_names(&names), ["open_clip_config.json", "open_clip_model.safetensors"]);
-        let names = ["coca.json", "model.safetensors.index.json", "model-00001-of-00001.safetensors", "pytorch_model.bin"];
+        let names = [
+            "README.md",
+            "model.safetensors",
+            "open_clip_config.json",
+            "open_clip_model.safetensors",
+        ];
         assert_eq!(
             ModelFolder::file_names(&names),
-            ["coca.json", "model.safetensors.index.json", "model-00001-of-00001.safetensors"]
+            ["open_clip_config.json", "open_clip_model.safetensors"]
+        );
+        let names = [
+            "coca.json",
+            "model.safetensors.index.json",
+            "model-00001-of-00001.safetensors",
+            "pytorch_model.bin",
+        ];
+        assert_eq!(
+            ModelFolder::file_names(&names),
+            [
+                "coca.json",
+                "model.safetensors.index.json",
+                "model-00001-of-00001.safetensors"
+            ]
         );
         let mut files = plain();
         files.insert("model.safetensors".into(), b"never read".to_vec());
@@ -392,7 +503,9 @@ mod tests {
 
     #[test]
     fn the_errors_of_the_reader_are_passed_on() {
-        let error = ModelFolder::from_files(|_| Err(Error::Input("no network".into()))).map(|_| ()).unwrap_err();
+        let error = ModelFolder::from_files(|_| Err(Error::Input("no network".into())))
+            .map(|_| ())
+            .unwrap_err();
         assert!(matches!(error, Error::Input(_)));
     }
 

@@ -25,7 +25,11 @@ pub fn load<M: Module>(module: M, weights: &StateDict, options: &LoadOptions) ->
     let expected = expected(&module);
     let weights = adapt(weights, &expected, options)?.weights;
     check(&weights, &expected)?;
-    let mut loader = Loader { path: Path::default(), weights, error: None };
+    let mut loader = Loader {
+        path: Path::default(),
+        weights,
+        error: None,
+    };
     let module = module.map(&mut loader);
     loader.error.map_or(Ok(module), Err)
 }
@@ -39,8 +43,13 @@ pub async fn save<M: Module>(module: &M) -> Result<StateDict> {
     let mut weights = StateDict::new();
     for (name, shape, tensor) in saver.found {
         let read = |error: String| Error::Device(format!("reading `{name}` back: {error}"));
-        let data = tensor.into_data_async().await.map_err(|error| read(error.to_string()))?;
-        let values: Vec<f32> = data.try_into_vec_as().map_err(|error| read(error.to_string()))?;
+        let data = tensor
+            .into_data_async()
+            .await
+            .map_err(|error| read(error.to_string()))?;
+        let values: Vec<f32> = data
+            .try_into_vec_as()
+            .map_err(|error| read(error.to_string()))?;
         let scalar = matches!(name.as_str(), "logit_scale" | "logit_bias") && values.len() == 1;
         let shape = if scalar { Vec::new() } else { shape };
         weights.insert(name, TensorEntry::from_f32(shape, &values)?);
@@ -74,7 +83,8 @@ impl ModuleVisitor for Shapes {
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        self.found.insert(self.path.name(), param.lazy_shape().to_vec());
+        self.found
+            .insert(self.path.name(), param.lazy_shape().to_vec());
     }
 }
 
@@ -131,7 +141,11 @@ impl ModuleVisitor for Saver {
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let tensor = param.val().without_autodiff();
-        self.found.push((self.path.name(), tensor.dims().to_vec(), tensor.reshape([-1])));
+        self.found.push((
+            self.path.name(),
+            tensor.dims().to_vec(),
+            tensor.reshape([-1]),
+        ));
     }
 }
 
@@ -185,8 +199,13 @@ mod tests {
     fn weights() -> StateDict {
         let shapes: [&[usize]; 5] = [&[], &[4], &[2], &[2, 3], &[2, 3]];
         let tensor = |(i, shape): (usize, &[usize])| {
-            let values: Vec<f32> = (0..shape.iter().product()).map(|j| (10 * i + j) as f32).collect();
-            (NAMES[i].to_string(), TensorEntry::from_f32(shape.to_vec(), &values).unwrap())
+            let values: Vec<f32> = (0..shape.iter().product())
+                .map(|j| (10 * i + j) as f32)
+                .collect();
+            (
+                NAMES[i].to_string(),
+                TensorEntry::from_f32(shape.to_vec(), &values).unwrap(),
+            )
         };
         shapes.into_iter().enumerate().map(tensor).collect()
     }
@@ -206,10 +225,23 @@ mod tests {
 
     #[test]
     fn what_is_loaded_is_saved_again() {
-        let loaded = load(model(0.0, &Device::flex()), &weights(), &LoadOptions::default()).unwrap();
+        let loaded = load(
+            model(0.0, &Device::flex()),
+            &weights(),
+            &LoadOptions::default(),
+        )
+        .unwrap();
         assert_eq!(saved(&loaded), weights());
-        let row = loaded.visual.resblocks[0].weight.val().slice([1..2, 0..3]).into_data();
-        assert_eq!(row.try_into_vec_as::<f32>().unwrap(), [33., 34., 35.], "the layout is the file's");
+        let row = loaded.visual.resblocks[0]
+            .weight
+            .val()
+            .slice([1..2, 0..3])
+            .into_data();
+        assert_eq!(
+            row.try_into_vec_as::<f32>().unwrap(),
+            [33., 34., 35.],
+            "the layout is the file's"
+        );
     }
 
     #[test]
@@ -217,7 +249,11 @@ mod tests {
         for dtype in [Dtype::F16, Dtype::BF16, Dtype::F64] {
             let file = weights().to_dtype(dtype).unwrap();
             let loaded = load(model(0.0, &Device::flex()), &file, &LoadOptions::default()).unwrap();
-            assert_eq!(saved(&loaded), weights(), "{dtype}: small integers are exact");
+            assert_eq!(
+                saved(&loaded),
+                weights(),
+                "{dtype}: small integers are exact"
+            );
         }
     }
 
@@ -226,11 +262,19 @@ mod tests {
         let before = model(0.0, &Device::flex().autodiff());
         let id = before.visual.class_embedding.id;
         let loaded = load(before, &weights(), &LoadOptions::default()).unwrap();
-        assert_eq!(loaded.visual.class_embedding.id, id, "the optimizer's state is kept by id");
+        assert_eq!(
+            loaded.visual.class_embedding.id, id,
+            "the optimizer's state is kept by id"
+        );
         assert!(loaded.visual.class_embedding.val().is_require_grad());
         let x = loaded.visual.class_embedding.val();
         let gradients = (x.clone() * x.clone()).sum().backward();
-        let gradient = x.grad(&gradients).unwrap().into_data().try_into_vec_as::<f32>().unwrap();
+        let gradient = x
+            .grad(&gradients)
+            .unwrap()
+            .into_data()
+            .try_into_vec_as::<f32>()
+            .unwrap();
         assert_eq!(gradient, [20., 22., 24., 26.]);
         assert_eq!(saved(&loaded), weights());
     }
@@ -240,9 +284,14 @@ mod tests {
         let mut file = weights();
         file.remove("visual.class_embedding");
         file.insert("stranger", TensorEntry::from_f32(vec![1], &[0.0]).unwrap());
-        file.insert("visual.resblocks.0.weight", TensorEntry::from_f32(vec![3, 2], &[0.0; 6]).unwrap());
+        file.insert(
+            "visual.resblocks.0.weight",
+            TensorEntry::from_f32(vec![3, 2], &[0.0; 6]).unwrap(),
+        );
         let error = load(model(0.0, &Device::flex()), &file, &LoadOptions::default()).unwrap_err();
-        let Error::WeightsMismatch(found) = error else { panic!("{error}") };
+        let Error::WeightsMismatch(found) = error else {
+            panic!("{error}")
+        };
         assert_eq!(
             found,
             Mismatch {

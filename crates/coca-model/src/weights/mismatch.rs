@@ -27,7 +27,9 @@ impl std::error::Error for Mismatch {}
 
 impl fmt::Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the weights do not fit the model; use the configuration they were trained with")?;
+        f.write_str(
+            "the weights do not fit the model; use the configuration they were trained with",
+        )?;
         list(f, "the file lacks", &self.missing)?;
         list(f, "the model has no place for", &self.unexpected)?;
         let shapes: Vec<String> = self

@@ -7,7 +7,12 @@ const CUBIC: f64 = -0.5;
 /// `F.interpolate(mode="bicubic", antialias=True, align_corners=False)` does.
 ///
 /// The result has `to.0 * to.1 * width` values; it is empty when a size is zero or the table is not of that shape.
-pub fn resize_grid(table: &[f32], width: usize, from: (usize, usize), to: (usize, usize)) -> Vec<f32> {
+pub fn resize_grid(
+    table: &[f32],
+    width: usize,
+    from: (usize, usize),
+    to: (usize, usize),
+) -> Vec<f32> {
     if table.len() != from.0 * from.1 * width || table.is_empty() || to.0 * to.1 == 0 {
         return Vec::new();
     }
@@ -44,10 +49,14 @@ impl Filter {
             let center = scale * (output as f64 + 0.5);
             let first = (center - support + 0.5).max(0.0) as usize;
             let end = ((center + support + 0.5) as usize).min(from);
-            let weights: Vec<f64> =
-                (first..end).map(|input| cubic((input as f64 - center + 0.5) / stretch)).collect();
+            let weights: Vec<f64> = (first..end)
+                .map(|input| cubic((input as f64 - center + 0.5) / stretch))
+                .collect();
             let sum: f64 = weights.iter().sum();
-            (first, weights.iter().map(|weight| (weight / sum) as f32).collect())
+            (
+                first,
+                weights.iter().map(|weight| (weight / sum) as f32).collect(),
+            )
         };
         Self((0..to).map(taps).collect())
     }
@@ -61,7 +70,11 @@ impl Filter {
             let first = (source as usize).min(from - 1);
             let fraction = source - first as f32;
             // At the end both taps are the last vector.
-            let weights = if first + 1 < from { vec![1.0 - fraction, fraction] } else { vec![1.0] };
+            let weights = if first + 1 < from {
+                vec![1.0 - fraction, fraction]
+            } else {
+                vec![1.0]
+            };
             (first, weights)
         };
         Self((0..to).map(taps).collect())
@@ -111,7 +124,11 @@ mod tests {
                 assert!((value - 0.5).abs() < 1e-6);
             }
         }
-        assert!(resize_sequence(&[0.5; 10], 2, 3).iter().all(|value| (value - 0.5).abs() < 1e-6));
+        assert!(
+            resize_sequence(&[0.5; 10], 2, 3)
+                .iter()
+                .all(|value| (value - 0.5).abs() < 1e-6)
+        );
     }
 
     #[test]

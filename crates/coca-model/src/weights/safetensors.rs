@@ -18,7 +18,9 @@ impl StateDict {
     /// or an element type is one that weights do not have.
     pub fn from_safetensors(bytes: Vec<u8>) -> Result<Self> {
         let (header, metadata) = SafeTensors::read_metadata(&bytes).map_err(|error| {
-            Error::Weights(format!("not a complete safetensors file ({error}); download or write it again"))
+            Error::Weights(format!(
+                "not a complete safetensors file ({error}); download or write it again"
+            ))
         })?;
         let data = header.saturating_add(LENGTH_BYTES);
         let buffer = Arc::new(bytes);
@@ -141,10 +143,22 @@ mod tests {
 
     fn sample() -> StateDict {
         [
-            ("scalar".to_string(), TensorEntry::from_f32(vec![], &[2.5]).unwrap()),
-            ("a.weight".to_string(), TensorEntry::from_f32(vec![2, 3], &[1., -2., 3., 0.5, 0., 8.]).unwrap()),
-            ("empty".to_string(), TensorEntry::from_f32(vec![0, 4], &[]).unwrap()),
-            ("ids".to_string(), TensorEntry::new(Dtype::I64, vec![1], vec![1, 0, 0, 0, 0, 0, 0, 0]).unwrap()),
+            (
+                "scalar".to_string(),
+                TensorEntry::from_f32(vec![], &[2.5]).unwrap(),
+            ),
+            (
+                "a.weight".to_string(),
+                TensorEntry::from_f32(vec![2, 3], &[1., -2., 3., 0.5, 0., 8.]).unwrap(),
+            ),
+            (
+                "empty".to_string(),
+                TensorEntry::from_f32(vec![0, 4], &[]).unwrap(),
+            ),
+            (
+                "ids".to_string(),
+                TensorEntry::new(Dtype::I64, vec![1], vec![1, 0, 0, 0, 0, 0, 0, 0]).unwrap(),
+            ),
         ]
         .into_iter()
         .collect()
@@ -163,7 +177,11 @@ mod tests {
             let bytes = sample().to_safetensors(dtype, &BTreeMap::new()).unwrap();
             let read = StateDict::from_safetensors(bytes).unwrap();
             assert_eq!(read, sample().to_dtype(dtype).unwrap(), "{dtype}");
-            assert_eq!(read.get_f32("a.weight").unwrap(), sample().get_f32("a.weight").unwrap(), "{dtype}");
+            assert_eq!(
+                read.get_f32("a.weight").unwrap(),
+                sample().get_f32("a.weight").unwrap(),
+                "{dtype}"
+            );
         }
         let bytes = sample().to_safetensors(None, &BTreeMap::new()).unwrap();
         assert_eq!(StateDict::from_safetensors(bytes).unwrap(), sample());
@@ -172,10 +190,21 @@ mod tests {
     #[test]
     fn every_stored_type_is_read_back() {
         for dtype in [
-            Dtype::I32, Dtype::I16, Dtype::I8, Dtype::U64, Dtype::U32, Dtype::U16, Dtype::U8, Dtype::Bool, Dtype::I64,
+            Dtype::I32,
+            Dtype::I16,
+            Dtype::I8,
+            Dtype::U64,
+            Dtype::U32,
+            Dtype::U16,
+            Dtype::U8,
+            Dtype::Bool,
+            Dtype::I64,
         ] {
             let mut dict = StateDict::new();
-            dict.insert("x", TensorEntry::new(dtype, vec![3], vec![1; 3 * dtype.size()]).unwrap());
+            dict.insert(
+                "x",
+                TensorEntry::new(dtype, vec![3], vec![1; 3 * dtype.size()]).unwrap(),
+            );
             let bytes = dict.to_safetensors(Dtype::F16, &BTreeMap::new()).unwrap();
             assert_eq!(StateDict::from_safetensors(bytes).unwrap(), dict, "{dtype}");
         }
@@ -193,7 +222,9 @@ mod tests {
 
     #[test]
     fn tensors_share_the_file() {
-        let dict = StateDict::from_safetensors(sample().to_safetensors(None, &BTreeMap::new()).unwrap()).unwrap();
+        let dict =
+            StateDict::from_safetensors(sample().to_safetensors(None, &BTreeMap::new()).unwrap())
+                .unwrap();
         let address = |name: &str| dict.get(name).unwrap().bytes().as_ptr() as usize;
         assert!(address("a.weight").abs_diff(address("scalar")) < 100);
     }
@@ -238,7 +269,10 @@ mod tests {
             .map(|i| format!(r#""t{i}":{{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]}}"#))
             .collect();
         assert!(refused(file(&format!("{{{}}}", tensors.join(",")), 16)).contains("offset"));
-        refused(file(&format!(r#"{{"a":{}1{}}}"#, "[".repeat(100_000), "]".repeat(100_000)), 0));
+        refused(file(
+            &format!(r#"{{"a":{}1{}}}"#, "[".repeat(100_000), "]".repeat(100_000)),
+            0,
+        ));
     }
 
     #[test]
@@ -253,40 +287,76 @@ mod tests {
         let header = r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},
                          "b":{"dtype":"F32","shape":[1],"data_offsets":[8,12]}}"#;
         refused(file(header, 12));
-        refused(file(r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#, 8));
+        refused(file(
+            r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#,
+            8,
+        ));
     }
 
     #[test]
     fn test_offsets_out_of_range() {
-        refused(file(r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#, 4));
-        refused(file(r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[8,0]}}"#, 8));
-        refused(file(r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[-8,0]}}"#, 8));
+        refused(file(
+            r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#,
+            4,
+        ));
+        refused(file(
+            r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[8,0]}}"#,
+            8,
+        ));
+        refused(file(
+            r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[-8,0]}}"#,
+            8,
+        ));
     }
 
     #[test]
     fn test_bytes_after_the_last_tensor() {
-        refused(file(r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#, 5));
+        refused(file(
+            r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#,
+            5,
+        ));
         refused(file("{}", 1));
     }
 
     #[test]
     fn test_shape_does_not_fit_the_offsets() {
-        refused(file(r#"{"a":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}}"#, 8));
-        refused(file(r#"{"a":{"dtype":"F16","shape":[2],"data_offsets":[0,8]}}"#, 8));
+        refused(file(
+            r#"{"a":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}}"#,
+            8,
+        ));
+        refused(file(
+            r#"{"a":{"dtype":"F16","shape":[2],"data_offsets":[0,8]}}"#,
+            8,
+        ));
     }
 
     #[test]
     fn test_shape_overflow() {
         let huge = u64::MAX;
-        refused(file(&format!(r#"{{"a":{{"dtype":"F32","shape":[{huge},2],"data_offsets":[0,8]}}}}"#), 8));
-        refused(file(r#"{"a":{"dtype":"F32","shape":[4611686018427387904],"data_offsets":[0,0]}}"#, 0));
+        refused(file(
+            &format!(r#"{{"a":{{"dtype":"F32","shape":[{huge},2],"data_offsets":[0,8]}}}}"#),
+            8,
+        ));
+        refused(file(
+            r#"{"a":{"dtype":"F32","shape":[4611686018427387904],"data_offsets":[0,0]}}"#,
+            0,
+        ));
     }
 
     #[test]
     fn test_unknown_and_unsupported_dtype() {
-        refused(file(r#"{"a":{"dtype":"F31","shape":[1],"data_offsets":[0,4]}}"#, 4));
-        let message = refused(file(r#"{"a":{"dtype":"F8_E4M3","shape":[4],"data_offsets":[0,4]}}"#, 4));
-        assert!(message.contains("`a`") && message.contains("F8_E4M3"), "{message}");
+        refused(file(
+            r#"{"a":{"dtype":"F31","shape":[1],"data_offsets":[0,4]}}"#,
+            4,
+        ));
+        let message = refused(file(
+            r#"{"a":{"dtype":"F8_E4M3","shape":[4],"data_offsets":[0,4]}}"#,
+            4,
+        ));
+        assert!(
+            message.contains("`a`") && message.contains("F8_E4M3"),
+            "{message}"
+        );
     }
 
     #[test]

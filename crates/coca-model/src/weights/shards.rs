@@ -26,8 +26,10 @@ impl ShardIndex {
     /// Reads an index. An error if it names no shard, or one that is not a plain `.safetensors` file beside it: an
     /// index from elsewhere must not choose which files of this machine are read.
     pub fn from_json(bytes: &[u8]) -> Result<Self> {
-        let index: Self = serde_json::from_slice(bytes)
-            .map_err(|source| Error::Json { what: Self::FILE.to_string(), source })?;
+        let index: Self = serde_json::from_slice(bytes).map_err(|source| Error::Json {
+            what: Self::FILE.to_string(),
+            source,
+        })?;
         if index.weight_map.is_empty() {
             return Err(Error::Weights(format!("{} names no tensor", Self::FILE)));
         }
@@ -42,16 +44,26 @@ impl ShardIndex {
 
     /// The shards' file names, sorted, each once.
     pub fn files(&self) -> Vec<&str> {
-        self.weight_map.values().map(String::as_str).collect::<BTreeSet<_>>().into_iter().collect()
+        self.weight_map
+            .values()
+            .map(String::as_str)
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect()
     }
 
     /// Checks that the merged shards hold every tensor the index promises.
     pub fn check(&self, weights: &StateDict) -> Result<()> {
-        match self.weight_map.iter().find(|(name, _)| weights.get(name).is_none()) {
+        match self
+            .weight_map
+            .iter()
+            .find(|(name, _)| weights.get(name).is_none())
+        {
             None => Ok(()),
-            Some((name, file)) => {
-                Err(Error::Weights(format!("shard {file} lacks tensor `{name}`, which {} places there", Self::FILE)))
-            }
+            Some((name, file)) => Err(Error::Weights(format!(
+                "shard {file} lacks tensor `{name}`, which {} places there",
+                Self::FILE
+            ))),
         }
     }
 }
@@ -109,22 +121,36 @@ impl StateDict {
         };
         for (number, part) in parts.iter().enumerate() {
             for (name, _) in tensors.iter().take(part.end).skip(part.start) {
-                index.weight_map.insert((*name).to_string(), shard_name(number, parts.len()));
+                index
+                    .weight_map
+                    .insert((*name).to_string(), shard_name(number, parts.len()));
             }
         }
-        Shards { tensors, dtype, parts, index, done: 0 }
+        Shards {
+            tensors,
+            dtype,
+            parts,
+            index,
+            done: 0,
+        }
     }
 }
 
 /// Bytes of a tensor once its floats are stored as `dtype`.
 fn stored_bytes(tensor: &TensorEntry, dtype: Option<Dtype>) -> u64 {
-    let dtype = dtype.filter(|_| tensor.dtype().is_float()).unwrap_or(tensor.dtype());
+    let dtype = dtype
+        .filter(|_| tensor.dtype().is_float())
+        .unwrap_or(tensor.dtype());
     (tensor.bytes().len() / tensor.dtype().size() * dtype.size()) as u64
 }
 
 /// The name of shard `number` (from 0) of `count`.
 fn shard_name(number: usize, count: usize) -> String {
-    if count == 1 { StateDict::FILE.to_string() } else { format!("model-{:05}-of-{count:05}.safetensors", number + 1) }
+    if count == 1 {
+        StateDict::FILE.to_string()
+    } else {
+        format!("model-{:05}-of-{count:05}.safetensors", number + 1)
+    }
 }
 
 impl Shards<'_> {
@@ -141,13 +167,21 @@ impl Shards<'_> {
             };
             Ok((name.to_string(), converted))
         };
-        let shard = self.tensors.iter().take(part.end).skip(part.start).map(convert).collect::<Result<StateDict>>()?;
+        let shard = self
+            .tensors
+            .iter()
+            .take(part.end)
+            .skip(part.start)
+            .map(convert)
+            .collect::<Result<StateDict>>()?;
         safetensors::write(shard.iter(), &BTreeMap::new())
     }
 
     fn index_json(&self) -> Result<Vec<u8>> {
-        let mut json = serde_json::to_vec_pretty(&self.index)
-            .map_err(|source| Error::Json { what: ShardIndex::FILE.to_string(), source })?;
+        let mut json = serde_json::to_vec_pretty(&self.index).map_err(|source| Error::Json {
+            what: ShardIndex::FILE.to_string(),
+            source,
+        })?;
         json.push(b'\n');
         Ok(json)
     }
@@ -160,10 +194,14 @@ impl Iterator for Shards<'_> {
         let (number, count) = (self.done, self.parts.len());
         self.done += 1;
         match self.parts.get(number) {
-            Some(part) => Some(self.shard(part).map(|bytes| (shard_name(number, count), bytes))),
-            None if number == count && count > 1 => {
-                Some(self.index_json().map(|bytes| (ShardIndex::FILE.to_string(), bytes)))
-            }
+            Some(part) => Some(
+                self.shard(part)
+                    .map(|bytes| (shard_name(number, count), bytes)),
+            ),
+            None if number == count && count > 1 => Some(
+                self.index_json()
+                    .map(|bytes| (ShardIndex::FILE.to_string(), bytes)),
+            ),
             None => None,
         }
     }
@@ -176,7 +214,12 @@ mod tests {
 
     fn sample() -> StateDict {
         (0..5)
-            .map(|i| (format!("t{i}"), TensorEntry::from_f32(vec![i, 4], &vec![i as f32; 4 * i]).unwrap()))
+            .map(|i| {
+                (
+                    format!("t{i}"),
+                    TensorEntry::from_f32(vec![i, 4], &vec![i as f32; 4 * i]).unwrap(),
+                )
+            })
             .collect()
     }
 
@@ -192,7 +235,13 @@ mod tests {
 
     #[test]
     fn sharded_round_trip_in_every_dtype() {
-        for dtype in [None, Some(Dtype::F32), Some(Dtype::F16), Some(Dtype::BF16), Some(Dtype::F64)] {
+        for dtype in [
+            None,
+            Some(Dtype::F32),
+            Some(Dtype::F16),
+            Some(Dtype::BF16),
+            Some(Dtype::F64),
+        ] {
             let dict = sample();
             let files: BTreeMap<_, _> = dict.shards(48, dtype).collect::<Result<_>>().unwrap();
             assert!(files.len() > 2);
@@ -208,7 +257,13 @@ mod tests {
             .shards(48, Dtype::F32)
             .map(|file| file.unwrap())
             .filter(|(name, _)| name != ShardIndex::FILE)
-            .map(|(_, bytes)| StateDict::from_safetensors(bytes).unwrap().iter().map(|(n, _)| n.to_string()).collect())
+            .map(|(_, bytes)| {
+                StateDict::from_safetensors(bytes)
+                    .unwrap()
+                    .iter()
+                    .map(|(n, _)| n.to_string())
+                    .collect()
+            })
             .collect();
         assert_eq!(names, [vec!["t0", "t1", "t2"], vec!["t3"], vec!["t4"]]);
     }
@@ -233,15 +288,30 @@ mod tests {
 
     #[test]
     fn nothing_is_one_empty_file() {
-        let files: Vec<_> = StateDict::new().shards(10, None).collect::<Result<_>>().unwrap();
+        let files: Vec<_> = StateDict::new()
+            .shards(10, None)
+            .collect::<Result<_>>()
+            .unwrap();
         assert_eq!(files.len(), 1);
-        assert!(StateDict::from_safetensors(files[0].1.clone()).unwrap().is_empty());
+        assert!(
+            StateDict::from_safetensors(files[0].1.clone())
+                .unwrap()
+                .is_empty()
+        );
     }
 
     #[test]
     fn an_index_cannot_reach_out_of_the_folder() {
-        for name in ["../secret.safetensors", "/etc/passwd", "a/b.safetensors", "c:\\x.safetensors", ".safetensors", "weights.bin"] {
-            let json = serde_json::json!({ "metadata": {}, "weight_map": { "w": name } }).to_string();
+        for name in [
+            "../secret.safetensors",
+            "/etc/passwd",
+            "a/b.safetensors",
+            "c:\\x.safetensors",
+            ".safetensors",
+            "weights.bin",
+        ] {
+            let json =
+                serde_json::json!({ "metadata": {}, "weight_map": { "w": name } }).to_string();
             assert!(ShardIndex::from_json(json.as_bytes()).is_err(), "{name}");
         }
         assert!(ShardIndex::from_json(br#"{"weight_map":{}}"#).is_err());
@@ -253,8 +323,16 @@ mod tests {
     fn a_tensor_missing_from_its_shard_is_noticed() {
         let dict = sample();
         let mut index = dict.shards(48, None).index().clone();
-        index.weight_map.insert("absent".into(), "model-00001-of-00003.safetensors".into());
-        assert!(index.check(&dict).unwrap_err().to_string().contains("`absent`"));
+        index
+            .weight_map
+            .insert("absent".into(), "model-00001-of-00003.safetensors".into());
+        assert!(
+            index
+                .check(&dict)
+                .unwrap_err()
+                .to_string()
+                .contains("`absent`")
+        );
     }
 
     proptest! {

@@ -29,7 +29,12 @@ impl TensorEntry {
     }
 
     /// A tensor of the bytes `range` of `buffer`, without a copy.
-    pub(super) fn view(dtype: Dtype, shape: Vec<usize>, buffer: Arc<Vec<u8>>, range: Range<usize>) -> Result<Self> {
+    pub(super) fn view(
+        dtype: Dtype,
+        shape: Vec<usize>,
+        buffer: Arc<Vec<u8>>,
+        range: Range<usize>,
+    ) -> Result<Self> {
         let Some(bytes) = buffer.get(range.clone()) else {
             return Err(Error::Weights(format!(
                 "a tensor at bytes {range:?} lies outside its file of {} bytes",
@@ -37,9 +42,17 @@ impl TensorEntry {
             )));
         };
         if dtype.bytes_of(&shape) != Some(bytes.len()) {
-            return Err(Error::Weights(format!("{} bytes cannot be a {dtype} tensor of shape {shape:?}", bytes.len())));
+            return Err(Error::Weights(format!(
+                "{} bytes cannot be a {dtype} tensor of shape {shape:?}",
+                bytes.len()
+            )));
         }
-        Ok(Self { dtype, shape, buffer, range })
+        Ok(Self {
+            dtype,
+            shape,
+            buffer,
+            range,
+        })
     }
 
     /// The element type.
@@ -78,15 +91,29 @@ impl TensorEntry {
 
     /// `count` equal parts along the first axis, without a copy.
     pub(super) fn split_rows(&self, count: usize) -> Result<Vec<Self>> {
-        let Some((&rows, rest)) = self.shape.split_first().filter(|(rows, _)| count > 0 && **rows % count == 0) else {
-            return Err(Error::Weights(format!("a tensor of shape {:?} has no {count} equal parts", self.shape)));
+        let Some((&rows, rest)) = self
+            .shape
+            .split_first()
+            .filter(|(rows, _)| count > 0 && **rows % count == 0)
+        else {
+            return Err(Error::Weights(format!(
+                "a tensor of shape {:?} has no {count} equal parts",
+                self.shape
+            )));
         };
-        let shape: Vec<usize> = std::iter::once(rows / count).chain(rest.iter().copied()).collect();
+        let shape: Vec<usize> = std::iter::once(rows / count)
+            .chain(rest.iter().copied())
+            .collect();
         let step = self.range.len() / count;
         (0..count)
             .map(|part| {
                 let start = self.range.start + part * step;
-                Self::view(self.dtype, shape.clone(), self.buffer.clone(), start..start + step)
+                Self::view(
+                    self.dtype,
+                    shape.clone(),
+                    self.buffer.clone(),
+                    start..start + step,
+                )
             })
             .collect()
     }
@@ -98,13 +125,18 @@ impl TensorEntry {
         let mut rows = 0usize;
         let mut bytes = Vec::new();
         for part in parts {
-            if part.dtype != first.dtype || part.shape.is_empty() || part.shape.get(1..) != first.shape.get(1..) {
+            if part.dtype != first.dtype
+                || part.shape.is_empty()
+                || part.shape.get(1..) != first.shape.get(1..)
+            {
                 return Err(unlike());
             }
             rows = rows.saturating_add(part.shape.first().copied().unwrap_or(0));
             bytes.extend_from_slice(part.bytes());
         }
-        let shape = std::iter::once(rows).chain(first.shape.iter().skip(1).copied()).collect();
+        let shape = std::iter::once(rows)
+            .chain(first.shape.iter().skip(1).copied())
+            .collect();
         Self::new(first.dtype, shape, bytes)
     }
 }
@@ -150,14 +182,18 @@ impl StateDict {
 
     /// Shape and f32 elements of a tensor. An error if there is none, or if it does not hold floats.
     pub fn get_f32(&self, name: &str) -> Result<(Vec<usize>, Vec<f32>)> {
-        let tensor = self.get(name).ok_or_else(|| Error::Weights(format!("there is no tensor `{name}`")))?;
+        let tensor = self
+            .get(name)
+            .ok_or_else(|| Error::Weights(format!("there is no tensor `{name}`")))?;
         let values = tensor.to_f32().map_err(|error| at(name, error))?;
         Ok((tensor.shape.clone(), values))
     }
 
     /// Names and tensors, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &TensorEntry)> {
-        self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor))
+        self.tensors
+            .iter()
+            .map(|(name, tensor)| (name.as_str(), tensor))
     }
 
     /// The number of tensors.
@@ -172,8 +208,14 @@ impl StateDict {
 
     /// Adds the tensors of another shard. An error, without any change, if a name is in both.
     pub fn merge(&mut self, other: StateDict) -> Result<()> {
-        if let Some(name) = other.tensors.keys().find(|name| self.tensors.contains_key(*name)) {
-            return Err(Error::Weights(format!("tensor `{name}` is in two shards; the shards are not of one model")));
+        if let Some(name) = other
+            .tensors
+            .keys()
+            .find(|name| self.tensors.contains_key(*name))
+        {
+            return Err(Error::Weights(format!(
+                "tensor `{name}` is in two shards; the shards are not of one model"
+            )));
         }
         self.tensors.extend(other.tensors);
         Ok(())
@@ -182,15 +224,22 @@ impl StateDict {
     /// Every floating-point tensor as `dtype`; integers stay as they are.
     pub fn to_dtype(&self, dtype: Dtype) -> Result<Self> {
         let convert = |(name, tensor): (&String, &TensorEntry)| {
-            Ok((name.clone(), tensor.to_dtype(dtype).map_err(|error| at(name, error))?))
+            Ok((
+                name.clone(),
+                tensor.to_dtype(dtype).map_err(|error| at(name, error))?,
+            ))
         };
-        Ok(Self { tensors: self.tensors.iter().map(convert).collect::<Result<_>>()? })
+        Ok(Self {
+            tensors: self.tensors.iter().map(convert).collect::<Result<_>>()?,
+        })
     }
 }
 
 impl FromIterator<(String, TensorEntry)> for StateDict {
     fn from_iter<I: IntoIterator<Item = (String, TensorEntry)>>(tensors: I) -> Self {
-        Self { tensors: tensors.into_iter().collect() }
+        Self {
+            tensors: tensors.into_iter().collect(),
+        }
     }
 }
 
@@ -227,8 +276,15 @@ mod tests {
         let whole = entry(&[6, 2], &[0., 1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11.]);
         let parts = whole.split_rows(3).unwrap();
         assert_eq!(parts[1], entry(&[2, 2], &[4., 5., 6., 7.]));
-        assert_eq!(TensorEntry::join_rows(&parts.iter().collect::<Vec<_>>()).unwrap(), whole);
-        assert_eq!(parts[2].split_rows(2).unwrap()[1], entry(&[1, 2], &[10., 11.]), "a view of a view");
+        assert_eq!(
+            TensorEntry::join_rows(&parts.iter().collect::<Vec<_>>()).unwrap(),
+            whole
+        );
+        assert_eq!(
+            parts[2].split_rows(2).unwrap()[1],
+            entry(&[1, 2], &[10., 11.]),
+            "a view of a view"
+        );
         assert!(whole.split_rows(4).is_err());
         assert!(entry(&[], &[1.]).split_rows(1).is_err());
         assert!(TensorEntry::join_rows(&[&whole, &entry(&[1, 3], &[0.; 3])]).is_err());
@@ -237,13 +293,24 @@ mod tests {
 
     #[test]
     fn merging_refuses_a_name_twice_and_changes_nothing() {
-        let mut one: StateDict = [("a".to_string(), entry(&[1], &[1.]))].into_iter().collect();
+        let mut one: StateDict = [("a".to_string(), entry(&[1], &[1.]))]
+            .into_iter()
+            .collect();
         let before = one.clone();
-        let two: StateDict =
-            [("b".to_string(), entry(&[1], &[2.])), ("a".to_string(), entry(&[1], &[3.]))].into_iter().collect();
+        let two: StateDict = [
+            ("b".to_string(), entry(&[1], &[2.])),
+            ("a".to_string(), entry(&[1], &[3.])),
+        ]
+        .into_iter()
+        .collect();
         assert!(one.merge(two).unwrap_err().to_string().contains("`a`"));
         assert_eq!(one, before);
-        one.merge([("b".to_string(), entry(&[1], &[2.]))].into_iter().collect()).unwrap();
+        one.merge(
+            [("b".to_string(), entry(&[1], &[2.]))]
+                .into_iter()
+                .collect(),
+        )
+        .unwrap();
         assert_eq!(one.len(), 2);
     }
 
@@ -251,8 +318,16 @@ mod tests {
     fn conversion_names_the_tensor_that_does_not_fit_and_leaves_integers() {
         let mut dict = StateDict::new();
         dict.insert("w", entry(&[1], &[1e6]));
-        dict.insert("ids", TensorEntry::new(Dtype::I64, vec![1], vec![7; 8]).unwrap());
-        assert!(dict.to_dtype(Dtype::F16).unwrap_err().to_string().contains("`w`"));
+        dict.insert(
+            "ids",
+            TensorEntry::new(Dtype::I64, vec![1], vec![7; 8]).unwrap(),
+        );
+        assert!(
+            dict.to_dtype(Dtype::F16)
+                .unwrap_err()
+                .to_string()
+                .contains("`w`")
+        );
         let converted = dict.to_dtype(Dtype::BF16).unwrap();
         assert_eq!(converted.get("ids").unwrap().dtype(), Dtype::I64);
         assert_eq!(converted.get("w").unwrap().dtype(), Dtype::BF16);

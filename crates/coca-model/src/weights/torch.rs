@@ -21,17 +21,24 @@ impl StateDict {
     pub fn from_torch(bytes: Vec<u8>) -> Result<Self> {
         let size = bytes.len();
         let mut file = tempfile::NamedTempFile::new().map_err(spool)?;
-        file.write_all(&bytes).and_then(|()| file.flush()).map_err(spool)?;
+        file.write_all(&bytes)
+            .and_then(|()| file.flush())
+            .map_err(spool)?;
         drop(bytes);
 
         let tensors = open(file.path())?;
-        let total = tensors.iter().fold(0usize, |total, (_, tensor)| total.saturating_add(tensor.byte_len()));
+        let total = tensors.iter().fold(0usize, |total, (_, tensor)| {
+            total.saturating_add(tensor.byte_len())
+        });
         if total > size.saturating_mul(EXPANSION) {
             return Err(Error::Weights(format!(
                 "a PyTorch file of {size} bytes declares {total} bytes of tensors; it is damaged or hostile"
             )));
         }
-        tensors.into_iter().map(|(name, tensor)| Ok((name.clone(), read(&name, &tensor)?))).collect()
+        tensors
+            .into_iter()
+            .map(|(name, tensor)| Ok((name.clone(), read(&name, &tensor)?)))
+            .collect()
     }
 }
 
@@ -41,25 +48,37 @@ fn open(path: &std::path::Path) -> Result<Vec<(String, Tensor)>> {
         Err(PytorchError::KeyNotFound(_)) => PytorchReader::new(path),
         other => other,
     };
-    let tensors = reader.map_err(|error| Error::Weights(format!("not a PyTorch checkpoint: {error}")))?.into_tensors();
+    let tensors = reader
+        .map_err(|error| Error::Weights(format!("not a PyTorch checkpoint: {error}")))?
+        .into_tensors();
     if tensors.is_empty() {
-        return Err(Error::Weights("the PyTorch checkpoint holds no tensors; is it an optimizer state?".into()));
+        return Err(Error::Weights(
+            "the PyTorch checkpoint holds no tensors; is it an optimizer state?".into(),
+        ));
     }
     let parallel = tensors.keys().all(|name| name.starts_with("module."));
     let plain = |name: String| match name.strip_prefix("module.") {
         Some(rest) if parallel => rest.to_string(),
         _ => name,
     };
-    Ok(tensors.into_iter().map(|(name, tensor)| (plain(name), tensor)).collect())
+    Ok(tensors
+        .into_iter()
+        .map(|(name, tensor)| (plain(name), tensor))
+        .collect())
 }
 
 fn read(name: &str, tensor: &Tensor) -> Result<TensorEntry> {
-    let bytes = tensor.read().map_err(|error| Error::Weights(format!("PyTorch checkpoint: {error}")))?;
-    TensorEntry::new(tensor.dtype().into(), tensor.shape().to_vec(), bytes).map_err(|error| at(name, error))
+    let bytes = tensor
+        .read()
+        .map_err(|error| Error::Weights(format!("PyTorch checkpoint: {error}")))?;
+    TensorEntry::new(tensor.dtype().into(), tensor.shape().to_vec(), bytes)
+        .map_err(|error| at(name, error))
 }
 
 fn spool(error: std::io::Error) -> Error {
-    Error::Weights(format!("a PyTorch checkpoint is read through a temporary file, which cannot be written: {error}"))
+    Error::Weights(format!(
+        "a PyTorch checkpoint is read through a temporary file, which cannot be written: {error}"
+    ))
 }
 
 impl From<DType> for Dtype {
@@ -97,11 +116,27 @@ mod tests {
     /// What every well-formed fixture holds.
     fn assert_is_the_model(dict: &StateDict) {
         let names: Vec<&str> = dict.iter().map(|(name, _)| name).collect();
-        assert_eq!(names, ["logit_scale", "text.ids", "visual.half", "visual.transposed", "visual.view", "visual.weight"]);
+        assert_eq!(
+            names,
+            [
+                "logit_scale",
+                "text.ids",
+                "visual.half",
+                "visual.transposed",
+                "visual.view",
+                "visual.weight"
+            ]
+        );
         let weight: Vec<f32> = (0..6).map(|i| i as f32 - 2.5).collect();
         assert_eq!(dict.get_f32("visual.weight").unwrap(), (vec![2, 3], weight));
-        assert_eq!(dict.get_f32("visual.transposed").unwrap(), (vec![3, 2], vec![-2.5, 0.5, -1.5, 1.5, -0.5, 2.5]));
-        assert_eq!(dict.get_f32("visual.view").unwrap(), (vec![3], vec![0.5, 1.5, 2.5]));
+        assert_eq!(
+            dict.get_f32("visual.transposed").unwrap(),
+            (vec![3, 2], vec![-2.5, 0.5, -1.5, 1.5, -0.5, 2.5])
+        );
+        assert_eq!(
+            dict.get_f32("visual.view").unwrap(),
+            (vec![3], vec![0.5, 1.5, 2.5])
+        );
         assert_eq!(dict.get_f32("logit_scale").unwrap(), (vec![], vec![2.75]));
         assert_eq!(dict.get("visual.half").unwrap().dtype(), Dtype::BF16);
         assert_eq!(dict.get_f32("visual.half").unwrap().1, [1.0, -0.25]);
@@ -133,14 +168,23 @@ mod tests {
 
     #[test]
     fn a_view_without_end_is_refused_before_it_is_read() {
-        let error = StateDict::from_torch(fixture!("attack_expand.pt")).unwrap_err().to_string();
+        let error = StateDict::from_torch(fixture!("attack_expand.pt"))
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("declares"), "{error}");
     }
 
     #[test]
     fn other_files_are_refused_with_a_reason() {
-        for bytes in [&b""[..], b"PK\x03\x04", b"{\"a\": 1}", &[0x80, 2, b'}', b'.']] {
-            let error = StateDict::from_torch(bytes.to_vec()).unwrap_err().to_string();
+        for bytes in [
+            &b""[..],
+            b"PK\x03\x04",
+            b"{\"a\": 1}",
+            &[0x80, 2, b'}', b'.'],
+        ] {
+            let error = StateDict::from_torch(bytes.to_vec())
+                .unwrap_err()
+                .to_string();
             assert!(error.contains("PyTorch checkpoint"), "{error}");
         }
     }
@@ -149,7 +193,10 @@ mod tests {
     fn truncated_files_are_refused() {
         let bytes = fixture!("state_dict.bin");
         for length in (0..bytes.len()).step_by(61) {
-            assert!(StateDict::from_torch(bytes[..length].to_vec()).is_err(), "{length}");
+            assert!(
+                StateDict::from_torch(bytes[..length].to_vec()).is_err(),
+                "{length}"
+            );
         }
     }
 

@@ -78,8 +78,12 @@ impl AugmentConfig {
         rng: &mut impl Rng,
     ) -> coca_model::Result<RgbImage> {
         let mut image = if self.random_resized_crop.enabled {
-            let (left, top, width, height) = self.random_resized_crop.window(image.dimensions(), rng);
-            let ImageSize { height: out_height, width: out_width } = preprocessor.config().size;
+            let (left, top, width, height) =
+                self.random_resized_crop.window(image.dimensions(), rng);
+            let ImageSize {
+                height: out_height,
+                width: out_width,
+            } = preprocessor.config().size;
             resize_box(
                 image,
                 (left, top, left + width, top + height),
@@ -106,7 +110,11 @@ impl AugmentConfig {
 impl RandomResizedCrop {
     /// A random window `(left, top, width, height)` of an image: ten attempts, then the largest centred window of
     /// an allowed ratio, as torchvision does.
-    fn window(&self, (full_width, full_height): (u32, u32), rng: &mut impl Rng) -> (u32, u32, u32, u32) {
+    fn window(
+        &self,
+        (full_width, full_height): (u32, u32),
+        rng: &mut impl Rng,
+    ) -> (u32, u32, u32, u32) {
         let area = f64::from(full_width) * f64::from(full_height);
         let (low, high) = (self.ratio.0.ln(), self.ratio.1.ln());
         for _ in 0..10 {
@@ -128,7 +136,12 @@ impl RandomResizedCrop {
         } else if ratio > high {
             width = ((f64::from(height) * high).round_ties_even() as u32).clamp(1, full_width);
         }
-        ((full_width - width) / 2, (full_height - height) / 2, width, height)
+        (
+            (full_width - width) / 2,
+            (full_height - height) / 2,
+            width,
+            height,
+        )
     }
 }
 
@@ -140,7 +153,10 @@ mod tests {
 
     #[test]
     fn windows_keep_scale_and_ratio() {
-        let crop = RandomResizedCrop { scale: (0.3, 0.6), ..RandomResizedCrop::default() };
+        let crop = RandomResizedCrop {
+            scale: (0.3, 0.6),
+            ..RandomResizedCrop::default()
+        };
         let mut rng = stream(1, Purpose::Sample, 0, 0);
         let mut corners = std::collections::BTreeSet::new();
         for _ in 0..500 {
@@ -171,7 +187,10 @@ mod tests {
         let mut config = AugmentConfig::default();
         config.random_resized_crop.enabled = false;
         let mut rng = stream(1, Purpose::Sample, 0, 0);
-        assert_eq!(config.apply(&image, &preprocessor, &mut rng).unwrap(), image);
+        assert_eq!(
+            config.apply(&image, &preprocessor, &mut rng).unwrap(),
+            image
+        );
         config.horizontal_flip = 1.0;
         let flipped = config.apply(&image, &preprocessor, &mut rng).unwrap();
         assert_eq!(flipped, image::imageops::flip_horizontal(&image));

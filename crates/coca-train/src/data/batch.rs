@@ -108,9 +108,20 @@ impl Batch {
         };
         for (image, example) in examples.into_iter().enumerate() {
             let first = batch.prefix_lengths.len();
-            let described = example.rows.iter().take(texts_per_image).position(|row| row.meaning.is_some());
-            batch.contrastive_index.push(described.map_or(-1, |at| (first + at) as i32));
-            let spares = example.rows.first().into_iter().cycle().map(|row| (row, 0.0));
+            let described = example
+                .rows
+                .iter()
+                .take(texts_per_image)
+                .position(|row| row.meaning.is_some());
+            batch
+                .contrastive_index
+                .push(described.map_or(-1, |at| (first + at) as i32));
+            let spares = example
+                .rows
+                .first()
+                .into_iter()
+                .cycle()
+                .map(|row| (row, 0.0));
             let rows = example.rows.iter().map(|row| (row, 1.0)).chain(spares);
             for (row, weight) in rows.take(texts_per_image) {
                 batch.ids.extend(&row.ids);
@@ -131,10 +142,18 @@ impl Row {
     /// What is too long is cut: the continuation at its end, but the prefix at its start, because its last words
     /// ("answer:") say what to do. The prefix gives way first, down to half of the row.
     pub fn new(text: Text, length: usize, tokenizer: &dyn Tokenize) -> Self {
-        let encode = |text: &str| if text.is_empty() { Vec::new() } else { tokenizer.encode(text) };
+        let encode = |text: &str| {
+            if text.is_empty() {
+                Vec::new()
+            } else {
+                tokenizer.encode(text)
+            }
+        };
         let (prefix, continuation) = (encode(&text.prefix), encode(&text.continuation));
         let room = length.saturating_sub(2);
-        let given = prefix.len().min(room.saturating_sub(continuation.len()).max(room / 2));
+        let given = prefix
+            .len()
+            .min(room.saturating_sub(continuation.len()).max(room / 2));
         let dropped = prefix.len() - given;
         let tokens = std::iter::once(tokenizer.sot())
             .chain(prefix.into_iter().skip(dropped))
@@ -142,7 +161,11 @@ impl Row {
             .chain(std::iter::once(tokenizer.eot()));
         let mut ids: Vec<i32> = tokens.map(|id| id as i32).collect();
         ids.resize(length, tokenizer.pad() as i32);
-        Self { ids, given: given + 1, meaning: text.meaning }
+        Self {
+            ids,
+            given: given + 1,
+            meaning: text.meaning,
+        }
     }
 }
 
@@ -169,7 +192,9 @@ fn contrastive_targets(examples: &[Example]) -> Vec<i32> {
             }
         }
     }
-    (0..examples.len()).map(|image| root(&parents, image) as i32).collect()
+    (0..examples.len())
+        .map(|image| root(&parents, image) as i32)
+        .collect()
 }
 
 #[cfg(test)]
@@ -198,7 +223,10 @@ mod tests {
             name: format!("s.tar:{sample}"),
             id: (0, sample),
             pixels: vec![sample as f32; 3],
-            rows: texts.into_iter().map(|text| Row::new(text, 5, &Letters)).collect(),
+            rows: texts
+                .into_iter()
+                .map(|text| Row::new(text, 5, &Letters))
+                .collect(),
         }
     }
 
@@ -219,10 +247,19 @@ mod tests {
     fn long_texts_are_cut_and_keep_their_end() {
         assert_eq!(row(caption("abcdef"), 6), (vec![100, 1, 2, 3, 4, 101], 1));
         // The prefix loses its start,
-        assert_eq!(row(answer("abcdef", "z"), 6), (vec![100, 4, 5, 6, 26, 101], 4));
+        assert_eq!(
+            row(answer("abcdef", "z"), 6),
+            (vec![100, 4, 5, 6, 26, 101], 4)
+        );
         // but keeps half of the row against a long continuation.
-        assert_eq!(row(answer("abcdef", "uvwxyz"), 6), (vec![100, 5, 6, 21, 22, 101], 3));
-        assert_eq!(row(answer("a", "uvwxyz"), 6), (vec![100, 1, 21, 22, 23, 101], 2));
+        assert_eq!(
+            row(answer("abcdef", "uvwxyz"), 6),
+            (vec![100, 5, 6, 21, 22, 101], 3)
+        );
+        assert_eq!(
+            row(answer("a", "uvwxyz"), 6),
+            (vec![100, 1, 21, 22, 23, 101], 2)
+        );
     }
 
     #[test]

@@ -182,7 +182,13 @@ mod tests {
         hue(&mut image, -1.0 / 3.0);
         assert_eq!(image.get_pixel(0, 0).0, [255, 0, 0]);
         // Eight bits lose a little, but never more than a few steps.
-        for pixel in [[12, 200, 77], [250, 249, 3], [1, 2, 3], [90, 90, 90], [128, 0, 255]] {
+        for pixel in [
+            [12, 200, 77],
+            [250, 249, 3],
+            [1, 2, 3],
+            [90, 90, 90],
+            [128, 0, 255],
+        ] {
             let back = to_rgb(to_hsv(pixel));
             let error = pixel.iter().zip(back).map(|(a, b)| a.abs_diff(b)).max();
             assert!(error.unwrap() <= 6, "{pixel:?} became {back:?}");
@@ -195,7 +201,11 @@ mod tests {
         let mut image = one([10, 20, 30]);
         ColourJitter::default().apply(&mut image, &mut rng);
         assert_eq!(image, one([10, 20, 30]));
-        let strong = ColourJitter { brightness: 0.9, hue: 0.5, ..ColourJitter::default() };
+        let strong = ColourJitter {
+            brightness: 0.9,
+            hue: 0.5,
+            ..ColourJitter::default()
+        };
         strong.apply(&mut image, &mut rng);
         assert_ne!(image, one([10, 20, 30]));
     }

@@ -97,13 +97,17 @@ impl DataConfig {
             return fail("`templates` is empty; write [\"{}\"] for the bare class name".into());
         }
         if let Some(template) = self.templates.iter().find(|t| !t.contains("{}")) {
-            return fail(format!("template `{template}` has no {{}} for the class name"));
+            return fail(format!(
+                "template `{template}` has no {{}} for the class name"
+            ));
         }
         if !self.answer_template.contains("{question}") {
             let template = &self.answer_template;
             return fail(format!("answer_template `{template}` has no {{question}}"));
         }
-        self.augment.as_ref().map_or(Ok(()), AugmentConfig::validate)
+        self.augment
+            .as_ref()
+            .map_or(Ok(()), AugmentConfig::validate)
     }
 }
 
@@ -162,7 +166,9 @@ impl LoaderConfig {
     /// The number of threads to start.
     pub fn worker_count(&self) -> usize {
         match self.workers {
-            0 => std::thread::available_parallelism().map_or(1, |n| n.get().saturating_sub(1).max(1)),
+            0 => {
+                std::thread::available_parallelism().map_or(1, |n| n.get().saturating_sub(1).max(1))
+            }
             workers => workers,
         }
     }

@@ -104,7 +104,10 @@ mod tests {
             ("a.json", br#"{"label": 1, "captions": ["x", "y"]}"#),
             ("a.txt", b"x"),
             ("b.jpg", b"B"),
-            ("b.json", br#"{"sentence": "s", "label": false, "qa": [["q", "a"]]}"#),
+            (
+                "b.json",
+                br#"{"sentence": "s", "label": false, "qa": [["q", "a"]]}"#,
+            ),
             ("c.jpg", b"C"),
             ("c.txt", b"only text\n"),
             ("d.jpg", b"D"),
@@ -125,6 +128,9 @@ mod tests {
         assert_eq!(get(2).captions, ["only text"]);
         assert_eq!(get(3).image, b"D");
         let error = samples[4].as_ref().unwrap_err().to_string();
-        assert!(error.contains("1.tar:e") && error.contains("not an object"), "{error}");
+        assert!(
+            error.contains("1.tar:e") && error.contains("not an object"),
+            "{error}"
+        );
     }
 }

@@ -1,16 +1,15 @@
-//! Makes batches on worker threads, in an order that depends on nothing but the seed.
+//! What each batch consists of, computed from the seed and the step.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 
 use coca_model::preprocess::Preprocessor;
-use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::augment::AugmentConfig;
 use super::batch::{Batch, Example, Row, Tokenize};
+use super::batches::Batches;
 use super::config::{DataConfig, LoaderConfig};
 use super::error::{Error, Result};
 use super::mix::{Mix, Purpose, stream};
@@ -77,11 +76,15 @@ impl Loader {
         config.validate()?;
         setup.augment.validate()?;
         if setup.data.is_empty() {
-            return Err(Error::Config("there is no [[data]] table, so nothing to train on".into()));
+            return Err(Error::Config(
+                "there is no [[data]] table, so nothing to train on".into(),
+            ));
         }
         if setup.context_length < 3 {
             let length = setup.context_length;
-            return Err(Error::Config(format!("a context of {length} tokens has no room for text")));
+            return Err(Error::Config(format!(
+                "a context of {length} tokens has no room for text"
+            )));
         }
         let common = Common {
             base: setup.base,
@@ -91,7 +94,12 @@ impl Loader {
             max_broken: config.max_broken,
         };
         let open = |(number, data)| Source::open(data, number, &common);
-        let sources: Vec<Source> = setup.data.iter().enumerate().map(open).collect::<Result<_>>()?;
+        let sources: Vec<Source> = setup
+            .data
+            .iter()
+            .enumerate()
+            .map(open)
+            .collect::<Result<_>>()?;
         let weights: Vec<f64> = setup.data.iter().map(|data| data.weight).collect();
         Ok(Self(Arc::new(Recipe {
             sources,
@@ -125,44 +133,14 @@ impl Loader {
     /// Starts the workers. The first batch is that of `step`, and the sequence is exactly what an uninterrupted run
     /// from step 0 gives from there on, with any number of workers.
     pub fn start_at(&self, step: u64) -> Result<Batches> {
-        let count = self.0.config.worker_count();
-        let stop = Arc::new(AtomicBool::new(false));
-        let mut batches = Batches {
-            step,
-            next: 0,
-            stop: Arc::clone(&stop),
-            lanes: Vec::with_capacity(count),
-            threads: Vec::with_capacity(count),
-        };
-        for worker in 0..count {
-            // Each worker has every count-th step and a channel of its own: the order needs no sorting, and no
-            // worker can run ahead by more than its channel holds.
-            let (sender, receiver) = bounded(self.0.config.prefetch.max(1));
-            let (recipe, stop) = (Arc::clone(&self.0), Arc::clone(&stop));
-            let first = step.saturating_add(worker as u64);
-            let thread = std::thread::Builder::new()
-                .name(format!("data-{worker}"))
-                .spawn(move || recipe.work(first, count, &sender, &stop))
-                .map_err(Error::Thread)?;
-            batches.lanes.push(receiver);
-            batches.threads.push(thread);
-        }
-        Ok(batches)
+        let (recipe, config) = (Arc::clone(&self.0), &self.0.config);
+        let make = move |step, stop: &AtomicBool| recipe.batch(step, stop);
+        Batches::start(step, config.worker_count(), config.prefetch, make)
     }
 }
 
 impl Recipe {
-    /// The life of a worker: ends when the receiver is gone, or after an error.
-    fn work(&self, first: u64, every: usize, sender: &Sender<Result<Batch>>, stop: &AtomicBool) {
-        for step in (first..).step_by(every) {
-            let batch = self.batch(step, stop);
-            let failed = batch.is_err();
-            if sender.send(batch).is_err() || failed {
-                return;
-            }
-        }
-    }
-
+    /// The batch of one step; given up as [`Error::Stopped`] when `stop` is set.
     fn batch(&self, step: u64, stop: &AtomicBool) -> Result<Batch> {
         let size = self.config.batch_size;
         let mut examples = Vec::with_capacity(size);
@@ -177,7 +155,9 @@ impl Recipe {
 
     /// The example of one row: the sample whose turn it is, or the next one that is not broken.
     fn example(&self, step: u64, row: u64) -> Result<Example> {
-        let slot = step.saturating_mul(self.config.batch_size as u64).saturating_add(row);
+        let slot = step
+            .saturating_mul(self.config.batch_size as u64)
+            .saturating_add(row);
         let (data, position) = self.mix.assign(slot);
         let source = self.sources.get(data).ok_or(Error::Stopped)?;
         for sample in source.candidates(position) {
@@ -192,11 +172,19 @@ impl Recipe {
                 (self.log)(&format!("{error}; the next good sample takes its place"));
             }
         }
-        Err(Error::Config(format!("data `{}`: every sample is broken", source.config.shards)))
+        Err(Error::Config(format!(
+            "data `{}`: every sample is broken",
+            source.config.shards
+        )))
     }
 
     /// [`Self::make_example`], with a panic turned into an error that names the sample.
-    fn guarded_example(&self, source: &Source, id: (usize, usize), place: (u64, u64)) -> Result<Example> {
+    fn guarded_example(
+        &self,
+        source: &Source,
+        id: (usize, usize),
+        place: (u64, u64),
+    ) -> Result<Example> {
         let make = || {
             let loaded = source.load(id.1, &self.preprocessor)?;
             self.make_example(source, id, &loaded, place)
@@ -237,65 +225,12 @@ impl Recipe {
     }
 }
 
-/// The endless sequence of batches from one step on. Dropping it ends the workers.
-///
-/// After the first error the iterator ends.
-pub struct Batches {
-    step: u64,
-    next: usize,
-    stop: Arc<AtomicBool>,
-    /// One channel for each worker, in the order of their steps; empty after an error.
-    lanes: Vec<Receiver<Result<Batch>>>,
-    threads: Vec<JoinHandle<()>>,
-}
-
-impl Batches {
-    /// The step of the batch that comes next.
-    pub fn step(&self) -> u64 {
-        self.step
-    }
-}
-
-impl Iterator for Batches {
-    type Item = Result<Batch>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let lane = self.lanes.get(self.next)?;
-        // A closed channel without a message cannot come from an error, which would have been sent.
-        let batch = lane.recv().unwrap_or(Err(Error::Stopped));
-        match batch {
-            Ok(_) => {
-                self.step = self.step.saturating_add(1);
-                self.next = (self.next + 1) % self.lanes.len();
-            }
-            Err(_) => {
-                self.stop.store(true, Ordering::Relaxed);
-                self.lanes.clear();
-            }
-        }
-        Some(batch)
-    }
-}
-
-impl Drop for Batches {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        // Workers that wait for room in their channel wake up when it closes.
-        self.lanes.clear();
-        for thread in self.threads.drain(..) {
-            // Panics inside samples are caught and reported; there is no one to tell about others here.
-            let _ = thread.join();
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Letters, jpeg, write_tar};
+    use super::super::testing::{Letters, jpeg, write_samples, write_tar};
     use super::*;
     use coca_model::preprocess::PreprocessConfig;
     use std::collections::{BTreeMap, BTreeSet};
-    use std::path::PathBuf;
     use std::sync::Mutex;
 
     struct Fixture {
@@ -310,17 +245,45 @@ mod tests {
         /// Two data sets: 10 samples with captions, 5 with a label and questions.
         fn new() -> Self {
             let folder = tempfile::tempdir().unwrap();
-            let one: Vec<_> = (0..10).map(|i| (format!("a{i}"), format!(r#"{{"captions": ["ab", "c{i}"]}}"#))).collect();
-            let two: Vec<_> = (0..5).map(|i| (format!("b{i}"), r#"{"label": "x", "qa": [["q", "yes"]]}"#.to_owned())).collect();
+            let one: Vec<_> = (0..10)
+                .map(|i| {
+                    (
+                        format!("a{i}"),
+                        format!(r#"{{"captions": ["ab", "c{i}"]}}"#),
+                    )
+                })
+                .collect();
+            let two: Vec<_> = (0..5)
+                .map(|i| {
+                    (
+                        format!("b{i}"),
+                        r#"{"label": "x", "qa": [["q", "yes"]]}"#.to_owned(),
+                    )
+                })
+                .collect();
             write_samples(folder.path(), "one.tar", &one);
             write_samples(folder.path(), "two.tar", &two);
             let mut data = vec![DataConfig::new("one.tar"), DataConfig::new("two.tar")];
             data[0].weight = 3.0;
-            let mut augment = AugmentConfig { horizontal_flip: 0.5, ..AugmentConfig::default() };
+            let mut augment = AugmentConfig {
+                horizontal_flip: 0.5,
+                ..AugmentConfig::default()
+            };
             augment.colour_jitter.prob = 0.5;
             augment.colour_jitter.brightness = 0.5;
-            let loader = LoaderConfig { batch_size: 6, workers: 2, max_broken: 0.5, ..LoaderConfig::default() };
-            Self { folder, data, augment, loader, log: Arc::default() }
+            let loader = LoaderConfig {
+                batch_size: 6,
+                workers: 2,
+                max_broken: 0.5,
+                ..LoaderConfig::default()
+            };
+            Self {
+                folder,
+                data,
+                augment,
+                loader,
+                log: Arc::default(),
+            }
         }
 
         fn open(&self) -> Result<Loader> {
@@ -347,16 +310,6 @@ mod tests {
         }
     }
 
-    fn write_samples(folder: &Path, name: &str, samples: &[(String, String)]) -> PathBuf {
-        let mut members = Vec::new();
-        for (at, (key, json)) in samples.iter().enumerate() {
-            members.push((format!("{key}.jpg"), jpeg(20 + at as u32, 17, at as u8 * 20)));
-            members.push((format!("{key}.json"), json.clone().into_bytes()));
-        }
-        let members: Vec<_> = members.iter().map(|(n, b)| (n.as_str(), b.as_slice())).collect();
-        write_tar(folder, name, &members)
-    }
-
     #[test]
     fn batches_do_not_depend_on_workers_cache_or_start() {
         let mut fixture = Fixture::new();
@@ -370,7 +323,11 @@ mod tests {
         for workers in [1, 3] {
             fixture.loader.workers = workers;
             assert_eq!(fixture.take(0, 12), expected, "{workers} workers");
-            assert_eq!(fixture.take(7, 5), expected[7..], "{workers} workers from step 7");
+            assert_eq!(
+                fixture.take(7, 5),
+                expected[7..],
+                "{workers} workers from step 7"
+            );
         }
         // The images are scaled down for the cache, so pixels differ from those without; but not between runs, and
         // not with how many images find room.
@@ -389,7 +346,10 @@ mod tests {
         // 20 steps of 6: 90 and 30 samples, that is 9 and 6 epochs.
         let mut counts: BTreeMap<String, usize> = BTreeMap::new();
         for batch in fixture.take(0, 20) {
-            assert_eq!((batch.batch_size, batch.pixels.len(), batch.ids.len()), (6, 6 * 3 * 64, 6 * 16));
+            assert_eq!(
+                (batch.batch_size, batch.pixels.len(), batch.ids.len()),
+                (6, 6 * 3 * 64, 6 * 16)
+            );
             for key in batch.keys {
                 *counts.entry(key).or_default() += 1;
             }
@@ -400,7 +360,10 @@ mod tests {
         }
         let progress = fixture.open().unwrap().progress(20);
         assert_eq!(progress[0].epochs, 9.0);
-        assert_eq!((progress[1].epochs, progress[1].samples, progress[1].broken), (6.0, 5, 0));
+        assert_eq!(
+            (progress[1].epochs, progress[1].samples, progress[1].broken),
+            (6.0, 5, 0)
+        );
     }
 
     #[test]
@@ -439,12 +402,22 @@ mod tests {
         write_tar(fixture.folder.path(), "one.tar", &members);
         fixture.loader.max_broken = 0.6;
         let expected = fixture.take(0, 10);
-        let keys: BTreeSet<_> = expected.iter().flat_map(|b| b.keys.iter().map(String::as_str)).collect();
+        let keys: BTreeSet<_> = expected
+            .iter()
+            .flat_map(|b| b.keys.iter().map(String::as_str))
+            .collect();
         assert!(keys.into_iter().eq(["one.tar:0", "one.tar:3"]));
         let log = std::mem::take(&mut *fixture.log.lock().unwrap());
         assert_eq!(log.len(), 3, "{log:?}");
-        for word in ["one.tar:1: cannot decode", "one.tar:2: it has no text", "one.tar:4"] {
-            assert!(log.iter().any(|line| line.contains(word)), "{word} not in {log:?}");
+        for word in [
+            "one.tar:1: cannot decode",
+            "one.tar:2: it has no text",
+            "one.tar:4",
+        ] {
+            assert!(
+                log.iter().any(|line| line.contains(word)),
+                "{word} not in {log:?}"
+            );
         }
         fixture.loader.workers = 3;
         assert_eq!(fixture.take(4, 6), expected[4..]);
@@ -452,12 +425,21 @@ mod tests {
         fixture.loader.max_broken = 0.4;
         let mut batches = fixture.open().unwrap().start_at(0).unwrap();
         let error = batches.find_map(Result::err).unwrap();
-        assert!(matches!(error, Error::TooManyBroken { broken: 3, total: 5, .. }), "{error}");
-        assert!(batches.next().is_none());
+        assert!(
+            matches!(
+                error,
+                Error::TooManyBroken {
+                    broken: 3,
+                    total: 5,
+                    ..
+                }
+            ),
+            "{error}"
+        );
     }
 
     #[test]
-    fn panics_name_the_sample_and_end_the_sequence() {
+    fn panics_name_the_sample() {
         struct Explosive;
         impl Tokenize for Explosive {
             fn encode(&self, _: &str) -> Vec<u32> {
@@ -474,22 +456,13 @@ mod tests {
             }
         }
         let fixture = Fixture::new();
-        let mut batches = fixture.open_with(Arc::new(Explosive)).unwrap().start_at(0).unwrap();
+        let mut batches = fixture
+            .open_with(Arc::new(Explosive))
+            .unwrap()
+            .start_at(0)
+            .unwrap();
         let error = batches.next().unwrap().unwrap_err().to_string();
         assert!(error.contains("boom") && error.contains(".tar:"), "{error}");
-        assert!(batches.next().is_none());
-    }
-
-    #[test]
-    fn dropping_ends_the_threads() {
-        let fixture = Fixture::new();
-        let loader = fixture.open().unwrap();
-        let mut batches = loader.start_at(0).unwrap();
-        batches.next().unwrap().unwrap();
-        assert_eq!(batches.step(), 1);
-        assert!(Arc::strong_count(&loader.0) > 1);
-        drop(batches);
-        assert_eq!(Arc::strong_count(&loader.0), 1);
     }
 
     #[test]
@@ -499,8 +472,18 @@ mod tests {
         assert_eq!(fixture.open().unwrap().progress(0)[1].samples, 5);
         fixture.data[1].only.insert("label".into(), "y".into());
         let error = fixture.open().err().unwrap().to_string();
-        assert!(error.contains("two.tar") && error.contains("only"), "{error}");
+        assert!(
+            error.contains("two.tar") && error.contains("only"),
+            "{error}"
+        );
         fixture.data.clear();
-        assert!(fixture.open().err().unwrap().to_string().contains("[[data]]"));
+        assert!(
+            fixture
+                .open()
+                .err()
+                .unwrap()
+                .to_string()
+                .contains("[[data]]")
+        );
     }
 }

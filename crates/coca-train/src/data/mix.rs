@@ -104,7 +104,10 @@ mod tests {
             counts[data] += 1;
             for (count, weight) in counts.iter().zip(weights) {
                 let expected = (slot + 1) as f64 * weight / total;
-                assert!((*count as f64 - expected).abs() < 2.0, "slot {slot}: {counts:?}");
+                assert!(
+                    (*count as f64 - expected).abs() < 2.0,
+                    "slot {slot}: {counts:?}"
+                );
             }
         }
     }

@@ -10,6 +10,7 @@
 
 mod augment;
 mod batch;
+mod batches;
 mod colour;
 mod config;
 mod error;
@@ -26,11 +27,12 @@ mod webdataset;
 
 pub use augment::{AugmentConfig, RandomResizedCrop};
 pub use batch::{Batch, Tokenize};
+pub use batches::Batches;
 pub use colour::ColourJitter;
 pub use config::{DataConfig, Field, LoaderConfig, answer_template};
 pub use error::{Error, Result};
 pub use eval::{EvalSample, EvalSamples, read_samples};
-pub use loader::{Batches, Loader, LoaderSetup, Log, SourceProgress};
+pub use loader::{Loader, LoaderSetup, Log, SourceProgress};
 pub use record::label_text;
 pub use sample::answer_prefix;
 pub use spec::ShardSpec;

@@ -32,7 +32,8 @@ impl Record {
     pub fn parse(raw: &RawSample, classes: &Classes) -> Result<Self, String> {
         let mut record = Self::default();
         if let Some(json) = &raw.json {
-            let json: Value = serde_json::from_slice(json).map_err(|e| format!("its json is invalid: {e}"))?;
+            let json: Value =
+                serde_json::from_slice(json).map_err(|e| format!("its json is invalid: {e}"))?;
             record.read_json(&json, classes)?;
         }
         if let Some(text) = &raw.text {
@@ -71,7 +72,9 @@ impl Record {
             (label, sentence) => {
                 self.sentence = sentence;
                 let name = field("name").and_then(Value::as_str);
-                self.label = label.map(|value| label_name(value, name, classes)).transpose()?;
+                self.label = label
+                    .map(|value| label_name(value, name, classes))
+                    .transpose()?;
             }
         }
         Ok(())
@@ -81,7 +84,10 @@ impl Record {
 /// A class name as text: underscores and runs of blanks become single spaces.
 pub fn label_text(label: &str) -> String {
     let words = label.split(|c: char| c == '_' || c.is_whitespace());
-    words.filter(|w| !w.is_empty()).collect::<Vec<_>>().join(" ")
+    words
+        .filter(|w| !w.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 fn label_name(value: &Value, name: Option<&str>, classes: &Classes) -> Result<String, String> {
@@ -156,13 +162,16 @@ impl Classes {
     }
 
     fn parse(json: &[u8]) -> Result<Self, String> {
-        let list: Vec<Value> = serde_json::from_slice(json).map_err(|e| format!("not a JSON list: {e}"))?;
+        let list: Vec<Value> =
+            serde_json::from_slice(json).map_err(|e| format!("not a JSON list: {e}"))?;
         let mut names = BTreeMap::new();
         for (at, item) in list.iter().enumerate() {
             let id = item.get("id").map_or(Some(at as i64), Value::as_i64);
             let name = item.as_str().or_else(|| item.get("name")?.as_str());
             let (Some(id), Some(name)) = (id, name) else {
-                return Err(format!("entry {at} is neither a name nor an object with `id` and `name`"));
+                return Err(format!(
+                    "entry {at} is neither a name nor an object with `id` and `name`"
+                ));
             };
             names.insert(id, name.to_owned());
         }
@@ -185,7 +194,11 @@ mod tests {
 
     #[test]
     fn the_forms_that_occur_in_the_wild() {
-        let record = parse(r#"{"captions": ["a ", "", "b"], "keywords": "k", "label": "car_side"}"#, "[]").unwrap();
+        let record = parse(
+            r#"{"captions": ["a ", "", "b"], "keywords": "k", "label": "car_side"}"#,
+            "[]",
+        )
+        .unwrap();
         assert_eq!(record.captions, ["a", "b"]);
         assert_eq!(record.keywords, ["k"]);
         assert_eq!(record.label.as_deref(), Some("car side"));
@@ -203,11 +216,24 @@ mod tests {
     #[test]
     fn numeric_labels_are_looked_up() {
         let label = |json: &str, classes: &str| parse(json, classes).map(|r| r.label.unwrap());
-        assert_eq!(label(r#"{"label": 1}"#, r#"["cat", "big_dog"]"#).unwrap(), "big dog");
-        assert_eq!(label(r#"{"label": 7}"#, r#"[{"id": 7, "name": "Kiwi"}]"#).unwrap(), "Kiwi");
-        assert_eq!(label(r#"{"label": 7, "name": "Kiwi"}"#, "[]").unwrap(), "Kiwi");
+        assert_eq!(
+            label(r#"{"label": 1}"#, r#"["cat", "big_dog"]"#).unwrap(),
+            "big dog"
+        );
+        assert_eq!(
+            label(r#"{"label": 7}"#, r#"[{"id": 7, "name": "Kiwi"}]"#).unwrap(),
+            "Kiwi"
+        );
+        assert_eq!(
+            label(r#"{"label": 7, "name": "Kiwi"}"#, "[]").unwrap(),
+            "Kiwi"
+        );
         assert_eq!(label(r#"{"label": 7}"#, "[]").unwrap(), "7");
-        assert!(label(r#"{"label": 7}"#, r#"["cat"]"#).unwrap_err().contains("classes.json"));
+        assert!(
+            label(r#"{"label": 7}"#, r#"["cat"]"#)
+                .unwrap_err()
+                .contains("classes.json")
+        );
     }
 
     #[test]

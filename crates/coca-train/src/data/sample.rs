@@ -41,7 +41,12 @@ pub fn answer_prefix(template: &str, question: &str) -> String {
 /// first is a description, for the contrastive loss, and the others are drawn from all that is left. For a single
 /// text of a sample with both descriptions and answers, a fair coin decides between the kinds, lest many questions
 /// crowd out the caption. An empty result means that the sample has none of the fields.
-pub fn choose_texts(record: &Record, config: &DataConfig, count: usize, rng: &mut impl Rng) -> Vec<Text> {
+pub fn choose_texts(
+    record: &Record,
+    config: &DataConfig,
+    count: usize,
+    rng: &mut impl Rng,
+) -> Vec<Text> {
     let mut descriptions = descriptions(record, config, rng);
     let mut answers = answers(record, config);
     descriptions.shuffle(rng);
@@ -88,7 +93,8 @@ fn descriptions(record: &Record, config: &DataConfig, rng: &mut impl Rng) -> Vec
                 }
             }
             Field::Label => {
-                if let (Some(label), Some(template)) = (&record.label, config.templates.choose(rng)) {
+                if let (Some(label), Some(template)) = (&record.label, config.templates.choose(rng))
+                {
                     add(Text::description(template.replace("{}", label), label));
                 }
             }
@@ -133,7 +139,9 @@ mod tests {
         Record {
             captions: vec!["A cat".into(), "a pet".into()],
             label: Some("Cat".into()),
-            qa: (0..4).map(|i| (format!("q{i}?"), format!("a{i}"))).collect(),
+            qa: (0..4)
+                .map(|i| (format!("q{i}?"), format!("a{i}")))
+                .collect(),
             text: Some("A cat".into()),
             ..Record::default()
         }
@@ -143,7 +151,12 @@ mod tests {
         let mut config = DataConfig::new("x.tar");
         config.fields = fields.to_vec();
         config.templates = vec!["a photo of a {}".into(), "{}".into()];
-        choose_texts(&record(), &config, count, &mut stream(seed, Purpose::Sample, 0, 0))
+        choose_texts(
+            &record(),
+            &config,
+            count,
+            &mut stream(seed, Purpose::Sample, 0, 0),
+        )
     }
 
     #[test]
@@ -168,13 +181,20 @@ mod tests {
             for (at, text) in texts.iter().enumerate() {
                 assert!(!texts[..at].contains(text));
             }
-            assert_eq!(texts, choose(&[Field::Captions, Field::Text, Field::Qa], 10, seed));
+            assert_eq!(
+                texts,
+                choose(&[Field::Captions, Field::Text, Field::Qa], 10, seed)
+            );
         }
     }
 
     #[test]
     fn a_single_text_is_an_answer_half_of_the_time() {
-        let is_answer = |seed| choose(&[Field::Captions, Field::Qa], 1, seed)[0].meaning.is_none();
+        let is_answer = |seed| {
+            choose(&[Field::Captions, Field::Qa], 1, seed)[0]
+                .meaning
+                .is_none()
+        };
         let answers = (0..1000).filter(|&seed| is_answer(seed)).count();
         assert!((420..580).contains(&answers), "{answers}");
         let text = choose(&[Field::Qa], 1, 0).remove(0);

@@ -1,6 +1,7 @@
 //! One data set of the mixture: its samples by number, their decoded images, and which of them are broken.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -29,8 +30,8 @@ impl ClassTables {
         let mut tables = BTreeMap::new();
         for path in shards.paths() {
             let folder = path.parent().unwrap_or(path).to_path_buf();
-            if !tables.contains_key(&folder) {
-                tables.insert(folder, Classes::beside(path)?);
+            if let Entry::Vacant(table) = tables.entry(folder) {
+                table.insert(Classes::beside(path)?);
             }
         }
         Ok(Self(tables))
@@ -61,7 +62,10 @@ pub struct CacheBudget {
 impl CacheBudget {
     /// A budget of `limit` bytes; zero for no cache.
     pub fn new(limit: usize) -> Self {
-        Self { limit, used: AtomicUsize::new(0) }
+        Self {
+            limit,
+            used: AtomicUsize::new(0),
+        }
     }
 
     /// Takes `size` bytes if they are left. Nothing is ever evicted: epochs visit all samples equally often, so
@@ -89,12 +93,19 @@ pub struct Source {
     shards: Shards,
     classes: ClassTables,
     /// Orders of the two epochs that were used last: a batch may straddle a boundary.
-    orders: Mutex<[Option<(u64, Arc<Vec<u32>>)>; 2]>,
+    orders: Mutex<[Option<Order>; 2]>,
     /// Decoded samples; empty without a cache.
     cache: Vec<OnceLock<Arc<Loaded>>>,
     budget: Arc<CacheBudget>,
     broken: Mutex<BTreeSet<usize>>,
     max_broken: f64,
+}
+
+/// The order of the samples in one epoch.
+#[derive(Debug)]
+struct Order {
+    epoch: u64,
+    samples: Arc<Vec<u32>>,
 }
 
 /// What all data sets of a loader have in common.
@@ -119,14 +130,23 @@ impl Source {
         if !config.only.is_empty() {
             shards.retain(|shards, index| matches(shards, index, config))?;
         }
-        let fail = |reason: &str| Error::Spec { spec: config.shards.to_string(), reason: reason.into() };
+        let fail = |reason: &str| Error::Spec {
+            spec: config.shards.to_string(),
+            reason: reason.into(),
+        };
         if shards.len() == 0 {
             return Err(fail("no sample has the values that `only` asks for"));
         }
         if u32::try_from(shards.len()).is_err() {
-            return Err(fail("more than 4 billion samples; split it into several data sets"));
+            return Err(fail(
+                "more than 4 billion samples; split it into several data sets",
+            ));
         }
-        let cached = if common.budget.limit > 0 { shards.len() } else { 0 };
+        let cached = if common.budget.limit > 0 {
+            shards.len()
+        } else {
+            0
+        };
         Ok(Self {
             config: config.clone(),
             augment: config.augment.as_ref().unwrap_or(common.augment).clone(),
@@ -152,14 +172,12 @@ impl Source {
         self.shards.name(index)
     }
 
-    /// The key of sample `index`.
-    pub fn key(&self, index: usize) -> &str {
-        self.shards.key(index)
-    }
-
     /// How many samples have turned out to be broken so far.
     pub fn broken(&self) -> usize {
-        self.broken.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.broken
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len()
     }
 
     /// The samples to try for position `position` of the endless sequence of epochs: the one whose turn it is, then
@@ -176,11 +194,16 @@ impl Source {
         let [even, odd] = &mut *orders;
         let slot = if epoch.is_multiple_of(2) { even } else { odd };
         match slot {
-            Some((known, order)) if *known == epoch => Arc::clone(order),
+            Some(order) if order.epoch == epoch => Arc::clone(&order.samples),
             _ => {
-                let order = Arc::new(permutation(self.seed, self.number, epoch, self.len() as u32));
-                *slot = Some((epoch, Arc::clone(&order)));
-                order
+                let len = self.len() as u32;
+                let samples = Arc::new(permutation(self.seed, self.number, epoch, len));
+                let kept = Arc::clone(&samples);
+                *slot = Some(Order {
+                    epoch,
+                    samples: kept,
+                });
+                samples
             }
         }
     }
@@ -197,7 +220,8 @@ impl Source {
         let mut loaded = self.decode(index)?;
         if let Some(slot) = slot {
             // Done whether or not it will be kept, lest pixels depend on what the cache had room for.
-            loaded.image = shrink(loaded.image, preprocessor).map_err(|e| self.sample_error(index, e))?;
+            loaded.image =
+                shrink(loaded.image, preprocessor).map_err(|e| self.sample_error(index, e))?;
             let loaded = Arc::new(loaded);
             let size = loaded.image.as_raw().len();
             if self.budget.take(size) && slot.set(Arc::clone(&loaded)).is_err() {
@@ -224,7 +248,10 @@ impl Source {
 
     /// The error of a broken sample.
     pub fn sample_error(&self, index: usize, reason: impl ToString) -> Error {
-        Error::Sample { name: self.name(index), reason: reason.to_string() }
+        Error::Sample {
+            name: self.name(index),
+            reason: reason.to_string(),
+        }
     }
 
     /// Whether sample `index` is known to be broken.
@@ -259,13 +286,19 @@ fn matches(shards: &Shards, index: usize, config: &DataConfig) -> Result<bool> {
     let Ok(json) = serde_json::from_slice::<serde_json::Value>(&json) else {
         return Ok(true);
     };
-    Ok(config.only.iter().all(|(name, value)| json.get(name) == Some(value)))
+    Ok(config
+        .only
+        .iter()
+        .all(|(name, value)| json.get(name) == Some(value)))
 }
 
 /// Scales an image down to what the cache keeps, if it is larger.
 fn shrink(image: RgbImage, preprocessor: &Preprocessor) -> coca_model::Result<RgbImage> {
     let (width, height) = image.dimensions();
-    let ImageSize { height: model_height, width: model_width } = preprocessor.config().size;
+    let ImageSize {
+        height: model_height,
+        width: model_width,
+    } = preprocessor.config().size;
     let short = (model_height.max(model_width) as f64 * CACHE_MARGIN).ceil();
     let scale = short / f64::from(width.min(height).max(1));
     if scale >= 1.0 {
@@ -274,7 +307,13 @@ fn shrink(image: RgbImage, preprocessor: &Preprocessor) -> coca_model::Result<Rg
     let scaled = |side: u32| (f64::from(side) * scale).round().max(1.0) as u32;
     let (to_width, to_height) = (scaled(width), scaled(height));
     // A panorama so long that the resize refuses it is kept as it is.
-    match resize_box(&image, (0, 0, width, height), to_width, to_height, preprocessor.config().interpolation) {
+    match resize_box(
+        &image,
+        (0, 0, width, height),
+        to_width,
+        to_height,
+        preprocessor.config().interpolation,
+    ) {
         Err(coca_model::Error::Input(_)) => Ok(image),
         result => result,
     }

@@ -103,7 +103,9 @@ fn tars_in(folder: &Path) -> Result<Vec<PathBuf>> {
 pub fn expand_braces(pattern: &str) -> Result<Vec<String>, String> {
     let Some(open) = pattern.find('{') else {
         if pattern.contains('}') {
-            return Err(format!("`{pattern}` has a closing brace without an opening one"));
+            return Err(format!(
+                "`{pattern}` has a closing brace without an opening one"
+            ));
         }
         return Ok(vec![pattern.into()]);
     };
@@ -129,7 +131,9 @@ pub fn expand_braces(pattern: &str) -> Result<Vec<String>, String> {
     };
     let tails = expand_braces(tail)?;
     if choices.len().saturating_mul(tails.len()) > MAX_SHARDS {
-        return Err(format!("`{pattern}` expands to more than {MAX_SHARDS} names"));
+        return Err(format!(
+            "`{pattern}` expands to more than {MAX_SHARDS} names"
+        ));
     }
     let mut names = Vec::with_capacity(choices.len() * tails.len());
     for choice in &choices {
@@ -185,10 +189,18 @@ fn range(body: &str) -> Result<Option<Vec<String>>, String> {
         return Err(format!("the range `{{{body}}}` runs backwards"));
     }
     if to - from >= MAX_SHARDS as u64 {
-        return Err(format!("`{{{body}}}` expands to more than {MAX_SHARDS} names"));
+        return Err(format!(
+            "`{{{body}}}` expands to more than {MAX_SHARDS} names"
+        ));
     }
-    let padded = [first, last].iter().any(|t| t.len() > 1 && t.starts_with('0'));
-    let width = if padded { first.len().max(last.len()) } else { 0 };
+    let padded = [first, last]
+        .iter()
+        .any(|t| t.len() > 1 && t.starts_with('0'));
+    let width = if padded {
+        first.len().max(last.len())
+    } else {
+        0
+    };
     Ok(Some((from..=to).map(|n| format!("{n:0width$}")).collect()))
 }
 
@@ -200,7 +212,10 @@ mod tests {
     fn braces_expand_as_in_a_shell() {
         let cases: [(&str, &[&str]); 7] = [
             ("a.tar", &["a.tar"]),
-            ("t-{08..11}.tar", &["t-08.tar", "t-09.tar", "t-10.tar", "t-11.tar"]),
+            (
+                "t-{08..11}.tar",
+                &["t-08.tar", "t-09.tar", "t-10.tar", "t-11.tar"],
+            ),
             ("t-{8..10}", &["t-8", "t-9", "t-10"]),
             ("{a,b}/{0..1}", &["a/0", "a/1", "b/0", "b/1"]),
             ("{x{1,2},y}.tar", &["x1.tar", "x2.tar", "y.tar"]),
@@ -241,7 +256,10 @@ mod tests {
             paths.into_iter().map(name).collect()
         };
         assert_eq!(names(resolve(".".into()).unwrap()), ["a.tar", "b.tar"]);
-        assert_eq!(names(resolve("b.tar::a.tar".into()).unwrap()), ["b.tar", "a.tar"]);
+        assert_eq!(
+            names(resolve("b.tar::a.tar".into()).unwrap()),
+            ["b.tar", "a.tar"]
+        );
         let many = ShardSpec::Many(vec!["{b,a}.tar".into(), "a.tar".into()]);
         assert_eq!(names(resolve(many).unwrap()), ["b.tar", "a.tar", "a.tar"]);
         let error = resolve("{a,z}.tar".into()).unwrap_err().to_string();

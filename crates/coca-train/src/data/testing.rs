@@ -29,8 +29,27 @@ pub fn jpeg(width: u32, height: u32, shade: u8) -> Vec<u8> {
     let pixel = |x, y| image::Rgb([x as u8 * 9, y as u8 * 9, shade]);
     let image = image::RgbImage::from_fn(width, height, pixel);
     let mut bytes = Cursor::new(Vec::new());
-    image.write_to(&mut bytes, image::ImageFormat::Jpeg).unwrap();
+    image
+        .write_to(&mut bytes, image::ImageFormat::Jpeg)
+        .unwrap();
     bytes.into_inner()
+}
+
+/// Writes a shard of small JPEG images with these keys and json texts.
+pub fn write_samples(folder: &Path, name: &str, samples: &[(String, String)]) -> PathBuf {
+    let mut members = Vec::new();
+    for (at, (key, json)) in samples.iter().enumerate() {
+        members.push((
+            format!("{key}.jpg"),
+            jpeg(20 + at as u32, 17, at as u8 * 20),
+        ));
+        members.push((format!("{key}.json"), json.clone().into_bytes()));
+    }
+    let members: Vec<_> = members
+        .iter()
+        .map(|(n, b)| (n.as_str(), b.as_slice()))
+        .collect();
+    write_tar(folder, name, &members)
 }
 
 /// One token for each character: `a` is 1, `z` is 26; other characters are 27.
@@ -38,7 +57,13 @@ pub struct Letters;
 
 impl Tokenize for Letters {
     fn encode(&self, text: &str) -> Vec<u32> {
-        let token = |c: char| if c.is_ascii_lowercase() { c as u32 - 'a' as u32 + 1 } else { 27 };
+        let token = |c: char| {
+            if c.is_ascii_lowercase() {
+                c as u32 - 'a' as u32 + 1
+            } else {
+                27
+            }
+        };
         text.chars().map(token).collect()
     }
 

@@ -88,7 +88,9 @@ impl Shards {
 
     /// Keeps the samples for which `keep` says so.
     pub fn retain(&mut self, mut keep: impl FnMut(&Self, usize) -> Result<bool>) -> Result<()> {
-        let kept: Vec<bool> = (0..self.len()).map(|i| keep(self, i)).collect::<Result<_>>()?;
+        let kept: Vec<bool> = (0..self.len())
+            .map(|i| keep(self, i))
+            .collect::<Result<_>>()?;
         let mut kept = kept.into_iter();
         self.samples.retain(|_| kept.next().unwrap_or(false));
         Ok(())
@@ -133,7 +135,9 @@ impl Shards {
     fn reader(&self, index: usize) -> Result<Reader<'_>> {
         let (Some(entry), Some(path)) = (self.samples.get(index), self.shard_of(index)) else {
             let len = self.len();
-            return Err(Error::Config(format!("there is no sample {index} among {len}")));
+            return Err(Error::Config(format!(
+                "there is no sample {index} among {len}"
+            )));
         };
         // Opened for each sample: thousands of shards would exceed the limit of open files, and a lock around
         // shared handles would serialise the workers.
@@ -159,7 +163,10 @@ impl Reader<'_> {
         self.file.read_exact(&mut bytes).map_err(|e| Error::Tar {
             path: self.path.into(),
             offset: member.offset,
-            reason: format!("cannot read {} bytes of {}: {e}", member.len, self.entry.key),
+            reason: format!(
+                "cannot read {} bytes of {}: {e}",
+                member.len, self.entry.key
+            ),
         })?;
         Ok(bytes)
     }
@@ -235,7 +242,10 @@ fn index(path: &Path, shard: u32, samples: &mut Vec<Entry>) -> Result<()> {
             continue;
         }
         if member.len > MAX_MEMBER {
-            let reason = format!("`{name}` has {} bytes, more than any sample should", member.len);
+            let reason = format!(
+                "`{name}` has {} bytes, more than any sample should",
+                member.len
+            );
             return Err(damaged(member.offset, reason));
         }
         let at = *by_key.entry(key.into()).or_insert_with(|| {
@@ -256,7 +266,8 @@ fn index(path: &Path, shard: u32, samples: &mut Vec<Entry>) -> Result<()> {
     }
     let read_to = archive.into_inner().stream_position().map_err(&io)?;
     if read_to <= end || end > len {
-        let reason = "the end-of-archive marker is missing; the file was cut short, copy or pack it again";
+        let reason =
+            "the end-of-archive marker is missing; the file was cut short, copy or pack it again";
         return Err(damaged(end.min(len), reason.into()));
     }
     samples.extend(groups.into_iter().filter_map(|group| {
@@ -274,7 +285,9 @@ fn index(path: &Path, shard: u32, samples: &mut Vec<Entry>) -> Result<()> {
 /// Compressed tar files cannot be read at random, and would otherwise only fail as "no intact header".
 fn refuse_compressed(file: &mut File, path: &Path) -> Result<()> {
     let mut magic = Vec::new();
-    file.take(4).read_to_end(&mut magic).map_err(io_error(path))?;
+    file.take(4)
+        .read_to_end(&mut magic)
+        .map_err(io_error(path))?;
     file.rewind().map_err(io_error(path))?;
     let known: [(&[u8], &str); 3] = [
         (b"\x1f\x8b", "gzip"),
@@ -352,12 +365,18 @@ mod tests {
         let mut header = tar::Header::new_ustar();
         header.set_entry_type(tar::EntryType::Symlink);
         header.set_size(0);
-        builder.append_link(&mut header, "e.jpg", "elsewhere").unwrap();
+        builder
+            .append_link(&mut header, "e.jpg", "elsewhere")
+            .unwrap();
         let long = format!("{}.jpg", "n".repeat(150));
-        builder.append_pax_extensions([("path", long.as_bytes())]).unwrap();
+        builder
+            .append_pax_extensions([("path", long.as_bytes())])
+            .unwrap();
         let mut header = tar::Header::new_ustar();
         header.set_size(5);
-        builder.append_data(&mut header, "short.jpg", &b"image"[..]).unwrap();
+        builder
+            .append_data(&mut header, "short.jpg", &b"image"[..])
+            .unwrap();
         let path = write(&dir, &builder.into_inner().unwrap());
         let shards = Shards::open(vec![path]).unwrap();
         assert_eq!(shards.len(), 1);
@@ -371,21 +390,32 @@ mod tests {
         let whole = tar_bytes(&[("a.jpg", &[7; 700]), ("a.json", b"{}"), ("b.jpg", &[8; 10])]);
         // 512 + 1024 for the image, twice 512 + 512, then two zero blocks of which one is enough.
         let content = 512 + 1024 + 1024 + 1024;
-        for len in 1..whole.len() {
+        // Cuts at, just before and just after every block.
+        let cuts = (0..whole.len() / 512)
+            .flat_map(|block| [0, 1, 100, 511].map(|extra| block * 512 + extra));
+        for len in cuts {
             let path = write(&dir, &whole[..len]);
             let result = Shards::open(vec![path]);
             if len >= content + 512 {
                 assert_eq!(result.unwrap().len(), 2, "{len} bytes");
             } else {
-                let error = result.err().unwrap_or_else(|| panic!("{len} bytes accepted"));
+                let error = result
+                    .err()
+                    .unwrap_or_else(|| panic!("{len} bytes accepted"));
                 let text = error.to_string();
-                assert!(matches!(error, Error::Tar { offset, .. } if offset <= len as u64), "{text}");
+                assert!(
+                    matches!(error, Error::Tar { offset, .. } if offset <= len as u64),
+                    "{text}"
+                );
                 assert!(text.contains("s.tar"), "{text}");
             }
         }
         let path = write(&dir, &whole[..1200]);
         let text = Shards::open(vec![path]).unwrap_err().to_string();
-        assert!(text.contains("at byte 512") && text.contains("a.jpg"), "{text}");
+        assert!(
+            text.contains("at byte 512") && text.contains("a.jpg"),
+            "{text}"
+        );
     }
 
     #[test]

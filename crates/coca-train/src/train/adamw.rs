@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{Device, Gradients, Tensor, TensorData};
+use burn::module::{Module, ModuleMapper, Param};
+use burn::tensor::{Device, Tensor, TensorData};
 use coca_model::Coca;
 use coca_model::weights::{StateDict, TensorEntry};
 
 use super::config::OptimizerConfig;
+use super::gradients::NamedGradients;
 
 /// The optimiser: two moments for each parameter, as flat vectors under the parameter's name.
 ///
@@ -34,19 +35,20 @@ impl AdamW {
         Self { config, moments: BTreeMap::new(), steps: 0 }
     }
 
-    /// The gradient's norm over all parameters, `[1]`.
-    pub fn gradient_norm(model: &Coca, gradients: &Gradients) -> Option<Tensor<1>> {
-        let mut norm = SquaredNorm { gradients, sum: None };
-        model.visit(&mut norm);
-        norm.sum.map(Tensor::sqrt)
+    /// The gradient's norm over all parameters, `[1]`; none if there is no gradient.
+    pub fn gradient_norm(gradients: &NamedGradients) -> Option<Tensor<1>> {
+        let squares = gradients.values().map(|gradient| gradient.clone().square().sum());
+        squares.reduce(|sum, square| sum + square).map(Tensor::sqrt)
     }
 
-    /// One update. Gradients are scaled so that their global `norm` does not exceed the limit.
-    pub fn step(&mut self, model: Coca, gradients: &Gradients, norm: Option<Tensor<1>>, rate: f64) -> Coca {
+    /// One update of a model without graph. Gradients are scaled so that their global norm does not exceed the limit.
+    pub fn step(&mut self, model: Coca, gradients: NamedGradients, rate: f64) -> Coca {
         self.steps += 1;
         let limit = self.config.clip_norm;
         // PyTorch's clip_grad_norm_: the factor never exceeds 1, and 1e-6 guards the division.
-        let clip = norm.filter(|_| limit > 0.0).map(|norm| ((norm + 1e-6).recip() * limit).clamp_max(1.0));
+        let clip = Self::gradient_norm(&gradients)
+            .filter(|_| limit > 0.0)
+            .map(|norm| ((norm + 1e-6).recip() * limit).clamp_max(1.0));
         model.map(&mut Update { optimizer: self, gradients, clip, rate, path: Vec::new() })
     }
 
@@ -98,37 +100,18 @@ fn decays(name: &str, rank: usize) -> bool {
     rank >= 2 && !["bn", "ln", "bias", "logit_scale"].iter().any(|part| name.contains(part))
 }
 
-struct SquaredNorm<'a> {
-    gradients: &'a Gradients,
-    sum: Option<Tensor<1>>,
-}
-
-impl ModuleVisitor for SquaredNorm<'_> {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if let Some(gradient) = param.val().grad(self.gradients) {
-            let squares = gradient.square().sum();
-            self.sum = Some(match self.sum.take() {
-                Some(sum) => sum + squares,
-                None => squares,
-            });
-        }
-    }
-}
-
 struct Update<'a> {
     optimizer: &'a mut AdamW,
-    gradients: &'a Gradients,
+    gradients: NamedGradients,
     clip: Option<Tensor<1>>,
     rate: f64,
     path: Vec<String>,
 }
 
 impl Update<'_> {
-    fn new_value<const D: usize>(&mut self, name: &str, value: Tensor<D>, gradient: Tensor<D>) -> Tensor<D> {
+    fn new_value<const D: usize>(&mut self, name: &str, value: Tensor<D>, gradient: Tensor<1>) -> Tensor<D> {
         let config = &self.optimizer.config;
         let shape = value.dims();
-        let count = shape.iter().product::<usize>();
-        let gradient = gradient.reshape([count]);
         let gradient = match &self.clip {
             Some(clip) => gradient * clip.clone(),
             None => gradient,
@@ -161,10 +144,9 @@ impl ModuleMapper for Update<'_> {
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let name = self.path.join(".");
-        let Some(gradient) = param.val().grad(self.gradients) else { return param };
-        let (id, value, mapper) = param.consume();
-        let device = value.device();
-        let value = self.new_value(&name, value.inner(), gradient);
-        Param::from_mapped_value(id, Tensor::from_inner(value).to_device(&device).require_grad(), mapper)
+        match self.gradients.remove(&name) {
+            Some(gradient) => param.map(|value| self.new_value(&name, value, gradient)),
+            None => param,
+        }
     }
 }

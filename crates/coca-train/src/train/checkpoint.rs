@@ -28,7 +28,7 @@ impl TrainState {
         let mut config = serde_json::to_value(config)?;
         if let Some(fields) = config.as_object_mut() {
             // How much is logged and where does not change what is learnt.
-            for free in ["log", "output", "validation", "prompts", "provenance", "name", "init"] {
+            for free in ["log", "output", "validation", "prompts", "provenance", "name", "init", "data_dir"] {
                 fields.remove(free);
             }
             if let Some(loader) = fields.get_mut("loader").and_then(serde_json::Value::as_object_mut) {

@@ -21,11 +21,18 @@ pub struct TrainConfig {
     pub init: Option<PathBuf>,
     /// Where checkpoints, metrics and the trained model go.
     pub output: PathBuf,
+    /// Where the names of shards start; the configuration's folder if not given.
+    #[serde(default)]
+    pub data_dir: PathBuf,
     /// Number of optimiser steps.
     pub steps: u64,
     /// Decides the initial weights; the order of the data is decided by `loader.seed`.
     #[serde(default)]
     pub seed: u64,
+    /// Threads that each compute a share of every batch; for the CPU, where it is faster than threads within an
+    /// operation. The sum's rounding depends on their number, so it belongs to the run.
+    #[serde(default = "one")]
+    pub threads: usize,
     /// Where the token vocabulary comes from.
     #[serde(default)]
     pub tokenizer: TokenizerSource,
@@ -55,6 +62,10 @@ pub struct TrainConfig {
     /// Free text for the model folder: data, licences, remarks.
     #[serde(default)]
     pub provenance: Option<toml::Value>,
+}
+
+fn one() -> usize {
+    1
 }
 
 /// Where the token vocabulary comes from.
@@ -199,6 +210,7 @@ impl TrainConfig {
 
     fn validate(&self) -> Result<()> {
         let o = &self.optimizer;
+        ensure!((1..=1024).contains(&self.threads), "threads is {}, expected 1 to 1024", self.threads);
         ensure!(self.steps > 0, "steps is 0; set how long to train");
         ensure!(
             o.learning_rate.is_finite() && o.learning_rate > 0.0,
@@ -224,6 +236,11 @@ impl TrainConfig {
         ensure!(!self.data.is_empty(), "there is no [[data]] table; name the shards to train on");
         self.data.iter().try_for_each(DataConfig::validate)?;
         Ok(())
+    }
+
+    /// Where the names of shards start.
+    pub fn data_dir(&self, base: &Path) -> PathBuf {
+        base.join(&self.data_dir)
     }
 
     /// The shape of the model.

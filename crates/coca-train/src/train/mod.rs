@@ -3,6 +3,7 @@
 mod adamw;
 mod checkpoint;
 mod config;
+mod gradients;
 mod metrics;
 mod run;
 mod schedule;

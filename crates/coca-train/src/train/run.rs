@@ -6,11 +6,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use burn::module::Module;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use coca_model::preprocess::{PreprocessConfig, Preprocessor};
 use coca_model::weights::{CocaJson, LoadOptions, ModelFolder, StateDict, load, save};
-use coca_model::{Coca, LossWeights, Losses, ModelConfig, Pair, TextBatch};
+use coca_model::{Coca, LossWeights, ModelConfig};
 use indicatif::{ProgressBar, ProgressStyle};
 use pollster::block_on;
 use serde_json::json;
@@ -18,6 +17,8 @@ use serde_json::json;
 use super::checkpoint::{self, TrainState};
 use super::metrics::Metrics;
 use super::tokenizer::tokenizer;
+use super::config::LossConfig;
+use super::gradients::{BatchLosses, gradients};
 use super::{AdamW, TrainConfig, learning_rate};
 use crate::data::{Batch, Loader, LoaderSetup};
 use crate::folder;
@@ -52,7 +53,7 @@ pub fn train(config: &TrainConfig, base: &Path, device: &Device, resume: bool, s
         window.add(batch.batch_size, losses);
         bar.inc(batch.batch_size as u64);
         if run.step.is_multiple_of(config.log.every) || run.step == config.steps {
-            let line = window.line(run.step, learning_rate(&config.optimizer, config.steps, run.step - 1))?;
+            let line = window.line(run.step, learning_rate(&config.optimizer, config.steps, run.step - 1), config.loss)?;
             bar.set_message(describe(&line));
             metrics.write(&line)?;
         }
@@ -88,19 +89,18 @@ struct Run {
 
 impl Run {
     fn start(config: &TrainConfig, base: &Path, output: &Path, device: &Device, resume: bool) -> Result<Self> {
-        let device = device.clone().autodiff();
         device.seed(config.seed);
         if resume {
-            let (frame, optimizer, state) = checkpoint::load(output, config, &device.clone().inner())?;
-            let model = frame.model(&device)?;
-            return Ok(Self { model, optimizer, step: state.step, frame, device });
+            let (frame, optimizer, state) = checkpoint::load(output, config, device)?;
+            let model = frame.model(device)?;
+            return Ok(Self { model, optimizer, step: state.step, frame, device: device.clone() });
         }
         let mut shape = config.model_config(base)?;
         let tokenizer = tokenizer(config, base, shape.text_cfg.vocab_size)?;
         if config.tokenizer == super::TokenizerSource::Train {
             fit_vocabulary(&mut shape, tokenizer.vocab_size());
         }
-        let mut model = Coca::new(&shape, &device)?;
+        let mut model = Coca::new(&shape, device)?;
         if let Some(init) = &config.init {
             let weights = folder::read(&base.join(init))?.weights;
             let [rows, columns] = shape.vision_cfg.grid();
@@ -120,7 +120,7 @@ impl Run {
                 ..CocaJson::default()
             },
         };
-        Ok(Self { model, optimizer: AdamW::new(config.optimizer), step: 0, frame, device })
+        Ok(Self { model, optimizer: AdamW::new(config.optimizer), step: 0, frame, device: device.clone() })
     }
 
     fn loader(&self, config: &TrainConfig, base: &Path, bar: &ProgressBar) -> Result<Loader> {
@@ -129,7 +129,7 @@ impl Run {
             data: &config.data,
             augment: &config.augment,
             loader: &config.loader,
-            base,
+            base: &config.data_dir(base),
             preprocessor: Preprocessor::new(self.frame.preprocess_cfg.clone())?,
             tokenizer: Arc::new(self.frame.tokenizer.clone()),
             context_length: self.frame.model_cfg.text_cfg.context_length,
@@ -138,20 +138,18 @@ impl Run {
     }
 
     /// One optimiser step.
-    fn step(&mut self, config: &TrainConfig, batch: &Batch) -> Result<Losses> {
-        let weights = LossWeights::from(config.loss);
-        let losses = self.model.losses(pixels(batch, &self.frame.model_cfg, &self.device), &texts(batch), weights)?;
-        let gradients = losses.total.backward();
-        let norm = AdamW::gradient_norm(&self.model, &gradients);
+    fn step(&mut self, config: &TrainConfig, batch: &Batch) -> Result<BatchLosses> {
+        let (losses, gradients) =
+            gradients(&self.model, batch, LossWeights::from(config.loss), config.threads, &self.device)?;
         let rate = learning_rate(&config.optimizer, config.steps, self.step);
-        self.model = self.optimizer.step(self.model.clone(), &gradients, norm, rate);
+        self.model = self.optimizer.step(self.model.clone(), gradients, rate);
         self.step += 1;
         Ok(losses)
     }
 
     /// The model folder as of now.
     fn folder(&self) -> Result<ModelFolder> {
-        Ok(ModelFolder { weights: block_on(save(&self.model.valid()))?, ..self.frame.clone() })
+        Ok(ModelFolder { weights: block_on(save(&self.model))?, ..self.frame.clone() })
     }
 }
 
@@ -161,39 +159,11 @@ fn fit_vocabulary(shape: &mut ModelConfig, size: usize) {
     shape.multimodal_cfg.vocab_size = Some(size);
 }
 
-/// `[B, 3, height, width]`.
-fn pixels(batch: &Batch, shape: &ModelConfig, device: &Device) -> Tensor<4> {
-    let [height, width] = shape.vision_cfg.image_size.dims();
-    Tensor::from_data(TensorData::new(batch.pixels.clone(), [batch.batch_size, 3, height, width]), device)
-}
-
-/// The rows that count; those that only fill the fixed shape are left out.
-fn texts(batch: &Batch) -> TextBatch {
-    let rows = batch.prefix_lengths.len();
-    let length = batch.ids.len() / rows.max(1);
-    let mut texts = TextBatch { length, ..TextBatch::default() };
-    let mut place = vec![None; rows];
-    for (row, place) in place.iter_mut().enumerate() {
-        if batch.weights[row] > 0.0 {
-            *place = Some(texts.prefix_lengths.len());
-            texts.ids.extend(batch.ids[row * length..(row + 1) * length].iter().map(|&id| id as u32));
-            texts.prefix_lengths.push(batch.prefix_lengths[row]);
-            texts.image_of_row.push(batch.image_index[row] as usize);
-        }
-    }
-    for (image, (&row, &group)) in batch.contrastive_index.iter().zip(&batch.contrastive_targets).enumerate() {
-        if let Some(row) = usize::try_from(row).ok().and_then(|row| place[row]) {
-            texts.pairs.push(Pair { image, row, group: group as usize });
-        }
-    }
-    texts
-}
-
 /// What happened since the last logged step.
 struct Window {
     since: Instant,
     samples: usize,
-    losses: Vec<Losses>,
+    losses: Vec<BatchLosses>,
 }
 
 impl Window {
@@ -201,7 +171,7 @@ impl Window {
         Self { since: Instant::now(), samples: 0, losses: Vec::new() }
     }
 
-    fn add(&mut self, samples: usize, losses: Losses) {
+    fn add(&mut self, samples: usize, losses: BatchLosses) {
         self.samples += samples;
         self.losses.push(losses);
     }
@@ -210,16 +180,16 @@ impl Window {
     ///
     /// # Errors
     /// A loss is not finite: the weights are beyond saving, the last checkpoint is not.
-    fn line(&mut self, step: u64, rate: f64) -> Result<serde_json::Value> {
+    fn line(&mut self, step: u64, rate: f64, weights: LossConfig) -> Result<serde_json::Value> {
         let mut line = json!({ "step": step, "learning_rate": rate });
-        type Part = fn(&Losses) -> Option<Tensor<1>>;
-        let parts: [(&str, Part); 4] = [
-            ("loss", |losses| Some(losses.total.clone())),
-            ("contrastive", |losses| losses.contrastive.clone()),
-            ("caption", |losses| losses.caption.clone()),
-            ("language_model", |losses| losses.language_model.clone()),
+        type Part = fn(&BatchLosses) -> Option<Tensor<1>>;
+        let parts: [(&str, f64, Part); 3] = [
+            ("contrastive", weights.contrastive, |losses| losses.contrastive.clone()),
+            ("caption", weights.caption, |losses| losses.caption.clone()),
+            ("language_model", weights.language_model, |losses| losses.language_model.clone()),
         ];
-        for (name, part) in parts {
+        let mut total = 0.0;
+        for (name, weight, part) in parts {
             let values: Vec<f64> =
                 self.losses.iter().filter_map(part).map(|loss| f64::from(loss.into_scalar::<f32>())).collect();
             if values.is_empty() {
@@ -230,7 +200,9 @@ impl Window {
                 bail!("the {name} loss is {mean} at step {step}; lower the learning rate and --resume from the last checkpoint");
             }
             line[name] = json!(mean);
+            total += weight * mean;
         }
+        line["loss"] = json!(total);
         line["samples_per_second"] = json!(self.samples as f64 / self.since.elapsed().as_secs_f64());
         *self = Self::new();
         Ok(line)

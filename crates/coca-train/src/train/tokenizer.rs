@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use coca_model::tokenizer::Tokenizer;
 
 use super::config::{TokenizerSource, TrainConfig};
-use crate::data::{Tokenize, answer_prefix, read_samples};
+use crate::data::{answer_prefix, read_samples};
 
 /// The tokenizer that the configuration asks for; `size` is the model's vocabulary.
 pub fn tokenizer(config: &TrainConfig, base: &Path, size: usize) -> Result<Tokenizer> {
@@ -17,43 +17,25 @@ pub fn tokenizer(config: &TrainConfig, base: &Path, size: usize) -> Result<Token
             let json = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
             Tokenizer::from_json(&json).with_context(|| format!("in {}", path.display()))
         }
-        TokenizerSource::Train => Ok(Tokenizer::train(texts(config, base)?, size)?),
+        TokenizerSource::Train => Ok(Tokenizer::train(texts(config, &config.data_dir(base))?, size)?),
     }
 }
 
 /// Every text of the training data, once.
-fn texts(config: &TrainConfig, base: &Path) -> Result<Vec<String>> {
+fn texts(config: &TrainConfig, data: &Path) -> Result<Vec<String>> {
     let mut texts = Vec::new();
-    for data in &config.data {
-        for sample in read_samples(&data.shards, base)? {
+    for set in &config.data {
+        for sample in read_samples(&set.shards, data)? {
             let sample = sample?;
             texts.extend(sample.captions);
             if let Some(label) = sample.label {
-                texts.extend(data.templates.iter().map(|template| template.replace("{}", &label)));
+                texts.extend(set.templates.iter().map(|template| template.replace("{}", &label)));
             }
             for (question, answer) in sample.qa {
-                texts.push(answer_prefix(&data.answer_template, &question));
+                texts.push(answer_prefix(&set.answer_template, &question));
                 texts.push(answer);
             }
         }
     }
     Ok(texts)
-}
-
-impl Tokenize for Tokenizer {
-    fn encode(&self, text: &str) -> Vec<u32> {
-        Tokenizer::encode(self, text)
-    }
-
-    fn sot(&self) -> u32 {
-        Tokenizer::sot(self)
-    }
-
-    fn eot(&self) -> u32 {
-        Tokenizer::eot(self)
-    }
-
-    fn pad(&self) -> u32 {
-        Tokenizer::pad(self)
-    }
 }

@@ -3,7 +3,7 @@ import { CaptionStream } from "./caption-stream.js";
 import { Classifier } from "./classifier.js";
 import { type CallExtras, Connection } from "./connection.js";
 import { CocaError } from "./error.js";
-import { imagePayload, transferList } from "./image.js";
+import { BlobKeys, imagePayload, transferList } from "./image.js";
 import { startModel } from "./load.js";
 import type { ImagePayload, LabelsPayload, MethodName, Params, Result } from "./protocol.js";
 import { support } from "./support.js";
@@ -31,6 +31,7 @@ export class CoCa {
   /** The model, its device and why it was chosen. */
   readonly info: ModelInfo;
   readonly #connection: Connection;
+  readonly #blobKeys = new BlobKeys();
 
   private constructor(connection: Connection, info: ModelInfo) {
     this.#connection = connection;
@@ -132,7 +133,7 @@ export class CoCa {
     text("question", question);
     const choices = options.choices === undefined ? undefined : texts("choices", options.choices);
     const maxTokens = whole("maxTokens", options.maxTokens, 1);
-    const payload = await imagePayload(image);
+    const payload = await imagePayload(image, this.#blobKeys);
     return this.#call(
       "answer",
       { image: payload, question, choices, maxTokens },
@@ -181,7 +182,7 @@ export class CoCa {
     send: (payloads: ImagePayload[], extras: { signal: AbortSignal | undefined; transfer: Transferable[] }) => Promise<T[]>,
   ): Promise<T | T[]> {
     const batch = isBatch(images);
-    const payloads = await Promise.all((batch ? images : [images]).map(imagePayload));
+    const payloads = await Promise.all((batch ? images : [images]).map((image) => imagePayload(image, this.#blobKeys)));
     const results = await send(payloads, { signal: options.signal, transfer: transferList(payloads) });
     if (batch) return results;
     const [result] = results;

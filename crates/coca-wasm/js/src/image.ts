@@ -6,13 +6,13 @@ import type { ImageInput } from "./types.js";
  * Makes an image ready to be sent to the worker. Canvases, bitmaps, videos and frames are read out before this
  * function first waits, so that the caller may close or redraw them right after the call.
  */
-export async function imagePayload(image: ImageInput): Promise<ImagePayload> {
+export async function imagePayload(image: ImageInput, keys: BlobKeys): Promise<ImagePayload> {
   if (typeof image === "string") return { kind: "url", url: absoluteUrl(image) };
   // By class name rather than `instanceof`: images of other frames and polyfills count, and absent classes do not hurt.
   switch (className(image)) {
     case "Blob":
     case "File":
-      return { kind: "encoded", blob: image as Blob };
+      return { kind: "encoded", blob: image as Blob, key: keys.of(image as Blob) };
     case "URL":
       return { kind: "url", url: (image as URL).href };
     case "ImageData":
@@ -42,6 +42,19 @@ export async function imagePayload(image: ImageInput): Promise<ImagePayload> {
         `${describe(image)} is not an image: give a Blob, File, URL, <img>, <canvas>, <video>, OffscreenCanvas, ` +
           "ImageBitmap, ImageData or VideoFrame",
       );
+  }
+}
+
+/** Numbers Blobs, so that the worker can recognise one without comparing its bytes. */
+export class BlobKeys {
+  readonly #keys = new WeakMap<Blob, number>();
+  #next = 0;
+
+  /** The number of a Blob, always the same. */
+  of(blob: Blob): number {
+    const key = this.#keys.get(blob) ?? this.#next++;
+    this.#keys.set(blob, key);
+    return key;
   }
 }
 

@@ -16,9 +16,9 @@ import type {
   ModelInfo,
 } from "./types.js";
 
-/** An image on its way to the worker. */
+/** An image on its way to the worker. A Blob never changes, so its `key` says that the worker has seen it before. */
 export type ImagePayload =
-  | { readonly kind: "encoded"; readonly blob: Blob }
+  | { readonly kind: "encoded"; readonly blob: Blob; readonly key: number }
   | { readonly kind: "url"; readonly url: string }
   | { readonly kind: "pixels"; readonly width: number; readonly height: number; readonly rgba: ArrayBuffer };
 

@@ -115,7 +115,7 @@ export interface CaptionOptions extends CallOptions {
 
 /** What was generated and how long it took. */
 export interface GenerationTimings {
-  /** From the start of the job (after queueing) to the first token, which includes encoding the image. */
+  /** From the start of the job (after queueing) to the first token; encoding the image included, if it was not yet. */
   readonly firstTokenMs: number;
   readonly totalMs: number;
   readonly tokensPerSecond: number;

@@ -1,12 +1,23 @@
 import * as coca from "coca-wasm";
 
+/** Loads a model, uses it, and disposes of it. */
+async function withModel<T>(
+  source: coca.ModelSource | undefined,
+  options: coca.LoadOptions,
+  use: (model: coca.CoCa) => T | Promise<T>,
+): Promise<T> {
+  await using model = await coca.CoCa.load(source, options);
+  return await use(model);
+}
+
 declare global {
+  /** What the tests that drive this page find on it. */
   interface Window {
-    /** The package, for the tests that drive this page. */
     coca: typeof coca;
-    /** The model of the test file that drives this page. */
+    withModel: typeof withModel;
+    /** The model that the tests of a project share. */
     model: coca.CoCa;
   }
 }
 
-window.coca = coca;
+Object.assign(window, { coca, withModel });

@@ -1,11 +1,14 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { imagePayload, transferList } from "../../src/image.js";
+import { BlobKeys, imagePayload as payloadWith, transferList } from "../../src/image.js";
 import type { ImageInput } from "../../src/types.js";
 
 /** An object that looks like a browser's from outside. */
 function lookAlike(className: string, fields: object): ImageInput {
   return { [Symbol.toStringTag]: className, ...fields } as unknown as ImageInput;
 }
+
+const keys = new BlobKeys();
+const imagePayload = (image: ImageInput) => payloadWith(image, keys);
 
 let drawn: unknown[];
 let draw: () => void;
@@ -42,9 +45,10 @@ afterEach(() => vi.unstubAllGlobals());
 describe("imagePayload", () => {
   it("sends encoded images as they are", async () => {
     const blob = new Blob(["png"]);
-    expect(await imagePayload(blob)).toEqual({ kind: "encoded", blob });
+    expect(await imagePayload(blob)).toEqual({ kind: "encoded", blob, key: 0 });
     const file = new File(["png"], "a.png");
-    expect(await imagePayload(file)).toEqual({ kind: "encoded", blob: file });
+    expect(await imagePayload(file)).toEqual({ kind: "encoded", blob: file, key: 1 });
+    expect(await imagePayload(blob)).toEqual({ kind: "encoded", blob, key: 0 });
   });
 
   it("resolves addresses against the page", async () => {

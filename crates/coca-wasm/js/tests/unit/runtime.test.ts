@@ -17,7 +17,8 @@ const PARAMS: LoadParams = {
   device: { kind: "cpu", reason: "a test" },
   logging: false,
 };
-const IMAGE = { kind: "encoded", blob: new Blob(["image"]) } as const;
+const IMAGE = { kind: "pixels", width: 1, height: 1, rgba: new ArrayBuffer(4) } as const;
+const file = (key: number) => ({ kind: "encoded", blob: new Blob(["image"]), key }) as const;
 const GENERATION: GenerationSettings = {
   prefix: undefined,
   maxTokens: undefined,
@@ -31,6 +32,7 @@ const GENERATION: GenerationSettings = {
 /** Stands in for the Rust side, and counts what is allocated and freed. */
 class FakeSession implements Session {
   images = 0;
+  encoded = 0;
   labelEmbeddings = 0;
   embedded = 0;
   onText: (onToken: OnToken) => Promise<string[]> = async () => [];
@@ -43,6 +45,7 @@ class FakeSession implements Session {
   }
   async encode() {
     this.images++;
+    this.encoded++;
     return { free: () => void this.images-- };
   }
   encode_rgba() {
@@ -132,6 +135,18 @@ describe("Runtime", () => {
     const [scores] = await connection.call("classify", { images: [IMAGE, IMAGE], labels, topK: 2 });
     expect(scores?.map(({ label }) => label)).toEqual(["b", "c"]);
     expect(session.images).toBe(0);
+  });
+
+  it("encodes an image file once while it is in use, and frees the oldest", async () => {
+    const { connection } = await loaded();
+    const embed = (...keys: number[]) => connection.call("embedImage", { images: keys.map(file) });
+    await embed(0);
+    await connection.call("caption", { images: [file(0)], generation: GENERATION });
+    expect(session.encoded).toBe(1);
+    await embed(0, 1, 2, 3, 4, 5);
+    expect([session.encoded, session.images]).toEqual([6, 4]);
+    await embed(0);
+    expect(session.encoded).toBe(7);
   });
 
   it("embeds labels once while they are in use, and frees the oldest", async () => {

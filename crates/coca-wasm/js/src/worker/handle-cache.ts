@@ -1,15 +1,15 @@
 /** Keeps the last few values that were made, and frees the one that was not used for longest. */
-export class LabelCache<T extends { free(): void }> {
+export class HandleCache<Key, T extends { free(): void }> {
   readonly #capacity: number;
   /** In the order of use: a `Map` iterates in the order of insertion. */
-  readonly #values = new Map<string, T>();
+  readonly #values = new Map<Key, T>();
 
   constructor(capacity: number) {
     this.#capacity = capacity;
   }
 
   /** The value of `key`, made now if it is not there. */
-  async get(key: string, make: () => Promise<T>): Promise<T> {
+  async get(key: Key, make: () => Promise<T>): Promise<T> {
     const value = this.#values.get(key) ?? (await make());
     this.#values.delete(key);
     this.#values.set(key, value);
