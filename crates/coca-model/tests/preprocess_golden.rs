@@ -4,6 +4,8 @@
 //! on each file as it is (`direct`) and after `convert("RGB")` (`rgb_first`). Pillow's own decoding of each JPEG file
 //! lies beside it, because JPEG decoders may differ in the last bits.
 
+#![allow(clippy::unwrap_used)]
+
 use std::{fs, path::PathBuf};
 
 use coca_model::preprocess::{

@@ -1,6 +1,8 @@
 //! Image files from anywhere: whatever the bytes are, the answer is an image or an error, never a panic, and nothing
 //! is allocated for a size that is refused.
 
+#![allow(clippy::unwrap_used)]
+
 use std::{fs, path::PathBuf};
 
 use coca_model::Error;

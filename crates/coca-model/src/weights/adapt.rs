@@ -1,4 +1,5 @@
-//! Making the tensors of a file those a module expects, where they mean the same: what open_clip's loader forgives.
+//! Making the tensors of a file those a module expects, where they mean the same: what open_clip's loader
+//! forgives.
 
 use std::collections::BTreeMap;
 
@@ -9,8 +10,8 @@ use crate::{Error, Result};
 /// How to load.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LoadOptions {
-    /// Rows and columns of the model's patch grid, for resizing the image encoder's position embedding; none: a
-    /// square. The grid of the file is taken to be square, as open_clip does.
+    /// Rows and columns of the model's patch grid, for resizing the image encoder's position embedding; none:
+    /// a square. The grid of the file is taken to be square, as open_clip does.
     pub grid: Option<(usize, usize)>,
 }
 
@@ -28,10 +29,11 @@ pub struct Adapted {
 /// - an attentional pooler's packed `in_proj_weight` is split into `q_proj_weight`, `k_proj_weight` and
 ///   `v_proj_weight`, or the other way round;
 /// - `logit_scale` and `logit_bias` may be scalars or have shape `[1]`, and a missing `logit_bias` is zero;
-/// - `visual.positional_embedding` is resized to another image size, `text.positional_embedding` to another context
-///   length.
+/// - `visual.positional_embedding` is resized to another image size, `text.positional_embedding` to another
+///   context length.
 ///
-/// Nothing else is changed, and nothing is an error but a tensor of integers where one of these steps needs floats.
+/// Nothing else is changed, and nothing is an error but a tensor of integers where one of these steps needs
+/// floats.
 pub fn adapt(
     weights: &StateDict,
     expected: &BTreeMap<String, Vec<usize>>,
@@ -67,8 +69,8 @@ pub fn adapt(
     Ok(adapted)
 }
 
-/// Compares tensors with `expected` names and shapes. An error lists every difference; tensors that do not hold
-/// floats are errors too.
+/// Compares tensors with `expected` names and shapes. An error lists every difference; tensors that do not
+/// hold floats are errors too.
 pub(super) fn check(weights: &StateDict, expected: &BTreeMap<String, Vec<usize>>) -> Result<()> {
     let mut mismatch = Mismatch::default();
     for (name, shape) in expected {
@@ -155,7 +157,8 @@ fn logit(weights: &mut StateDict, name: &str, shape: &[usize]) -> Result<Option<
     }
 }
 
-/// Resizes the position embedding [1 + rows * columns, width] of the image encoder; row 0, the class token's, stays.
+/// Resizes the position embedding [1 + rows * columns, width] of the image encoder; row 0, the class token's,
+/// stays.
 fn image_positions(
     weights: &mut StateDict,
     name: &str,

@@ -38,7 +38,8 @@ impl CocaJson {
     /// The file's name.
     pub const FILE: &str = "coca.json";
 
-    /// Reads the file. An error if it is not such JSON, or if a prompt template has no place for its argument.
+    /// Reads the file. An error if it is not such JSON, or if a prompt template has no place for its
+    /// argument.
     pub fn from_json(bytes: &[u8]) -> Result<Self> {
         let json: Self = serde_json::from_slice(bytes).map_err(|source| Error::Json {
             what: Self::FILE.into(),
@@ -328,7 +329,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn arbitrary_and_mutated_json_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..64), at in any::<prop::sample::Index>(), to in any::<u8>()) {
+        fn arbitrary_and_mutated_json_never_panics(
+            bytes in proptest::collection::vec(any::<u8>(), 0..64),
+            at in any::<prop::sample::Index>(),
+            to in any::<u8>(),
+        ) {
             let _ = CocaJson::from_json(&bytes);
             let mut json = FULL.as_bytes().to_vec();
             let position = at.index(json.len());

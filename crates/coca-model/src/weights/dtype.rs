@@ -46,7 +46,8 @@ impl Dtype {
         }
     }
 
-    /// Whether the elements are floating-point numbers: the only ones that are converted, and that a parameter has.
+    /// Whether the elements are floating-point numbers: the only ones that are converted, and that a
+    /// parameter has.
     pub fn is_float(self) -> bool {
         matches!(self, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16)
     }
@@ -113,8 +114,8 @@ impl Dtype {
         })
     }
 
-    /// Encodes f32 values as floats of this type, rounding to nearest even. An error if a finite value would become
-    /// infinite, which half precision does above 65504.
+    /// Encodes f32 values as floats of this type, rounding to nearest even. An error if a finite value would
+    /// become infinite, which half precision does above 65504.
     pub(super) fn encode(self, values: &[f32]) -> Result<Vec<u8>> {
         let overflow = |value: &f32| {
             Error::Weights(format!(

@@ -1,5 +1,5 @@
-//! The model folder: everything of a model, as open_clip's hub repositories hold it. Bytes only: the caller reads
-//! and writes the files.
+//! The model folder: everything of a model, as open_clip's hub repositories hold it. Bytes only: the caller
+//! reads and writes the files.
 
 use burn::tensor::Device;
 use serde_json::{Value, json};
@@ -47,8 +47,8 @@ impl ModelFolder {
         "model.pth",
     ];
 
-    /// Which of the `available` files [`ModelFolder::from_files`] reads. With shards, all that may be of them: the
-    /// index says which are.
+    /// Which of the `available` files [`ModelFolder::from_files`] reads. With shards, all that may be of
+    /// them: the index says which are.
     pub fn file_names<'a>(available: &[&'a str]) -> Vec<&'a str> {
         let weights = Self::WEIGHTS
             .iter()
@@ -64,9 +64,9 @@ impl ModelFolder {
 
     /// Reads a folder through `read`, which returns the contents of a file, or none if there is no such file.
     ///
-    /// The files are compared with the sizes and hashes in `coca.json`, if it has them. Texts are split by the CLIP
-    /// vocabulary, which is built in, when the configuration has its size and names no other tokenizer (as
-    /// open_clip does) or when there is no `tokenizer.json`.
+    /// The files are compared with the sizes and hashes in `coca.json`, if it has them. Texts are split by
+    /// the CLIP vocabulary, which is built in, when the configuration has its size and names no other
+    /// tokenizer (as open_clip does) or when there is no `tokenizer.json`.
     ///
     /// # Errors
     /// Those of `read`, and a missing, damaged or inconsistent file.
@@ -98,9 +98,9 @@ impl ModelFolder {
         })
     }
 
-    /// Hands name and contents of every file of the folder to `write`, one at a time, `coca.json` with the sizes
-    /// and hashes of the others last. The weights are stored as `dtype` (none: as they are), in shards of at most
-    /// `shard_bytes`.
+    /// Hands name and contents of every file of the folder to `write`, one at a time, `coca.json` with the
+    /// sizes and hashes of the others last. The weights are stored as `dtype` (none: as they are), in shards
+    /// of at most `shard_bytes`.
     ///
     /// # Errors
     /// Those of `write`, and weights that do not fit `dtype`.
@@ -221,12 +221,12 @@ fn read_torch(_name: &str, bytes: Vec<u8>) -> Result<StateDict> {
 #[cfg(not(feature = "torch"))]
 fn read_torch(name: &str, _bytes: Vec<u8>) -> Result<StateDict> {
     Err(Error::Weights(format!(
-        "{name} is a PyTorch checkpoint, which this build does not read; make it a model folder with `coca-train convert`"
+        "{name} is a PyTorch checkpoint, which this build does not read; use `coca-train convert` on it"
     )))
 }
 
-/// Reads `open_clip_config.json`: model_cfg and preprocess_cfg, or only the former's fields, as open_clip keeps
-/// them in its own list of models.
+/// Reads `open_clip_config.json`: model_cfg and preprocess_cfg, or only the former's fields, as open_clip
+/// keeps them in its own list of models.
 fn read_config(bytes: &[u8]) -> Result<(ModelConfig, PreprocessConfig)> {
     let invalid = |source| Error::Json {
         what: ModelFolder::CONFIG.into(),
@@ -511,7 +511,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn arbitrary_and_mutated_configs_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..64), at in any::<prop::sample::Index>(), to in any::<u8>()) {
+        fn arbitrary_and_mutated_configs_never_panic(
+            bytes in proptest::collection::vec(any::<u8>(), 0..64),
+            at in any::<prop::sample::Index>(),
+            to in any::<u8>(),
+        ) {
             let _ = read_config(&bytes);
             let mut json = config().to_string().into_bytes();
             let position = at.index(json.len());

@@ -16,8 +16,8 @@ pub fn expected<M: Module>(module: &M) -> BTreeMap<String, Vec<usize>> {
     shapes.found
 }
 
-/// Puts `weights` into a module: [`adapt`]ed, compared in names and shapes, converted to the float type of the
-/// module's device. Devices, gradient settings and parameter ids stay.
+/// Puts `weights` into a module: [`adapt`]ed, compared in names and shapes, converted to the float type of
+/// the module's device. Devices, gradient settings and parameter ids stay.
 ///
 /// # Errors
 /// [`Error::WeightsMismatch`] if a tensor is missing, has no place or another shape; nothing is loaded then.
@@ -34,7 +34,8 @@ pub fn load<M: Module>(module: M, weights: &StateDict, options: &LoadOptions) ->
     loader.error.map_or(Ok(module), Err)
 }
 
-/// Takes the weights out of a module, as f32. `logit_scale` and `logit_bias` become scalars, as open_clip has them.
+/// Takes the weights out of a module, as f32. `logit_scale` and `logit_bias` become scalars, as open_clip has
+/// them.
 ///
 /// Reading back is asynchronous because a browser cannot wait for its GPU.
 pub async fn save<M: Module>(module: &M) -> Result<StateDict> {
@@ -112,8 +113,6 @@ impl ModuleMapper for Loader {
                 return param;
             }
         };
-        // The parameter's share of the file is not needed any more; the file itself goes with its last tensor.
-        self.weights.remove(&name);
         let device = param.lazy_device();
         let tensor = device.memory_persistent_allocations(TensorData::new(values, shape), |data| {
             Tensor::<D>::from_data(data, &device)

@@ -1,8 +1,9 @@
 //! Weights as bytes: reading, checking, adapting and writing them, and moving them into and out of a module.
 //!
-//! A [`StateDict`] holds named tensors as PyTorch does. It is read from safetensors, from shards with an index
-//! ([`ShardIndex`]) or, with the cargo feature `torch`, from a PyTorch checkpoint; [`load`] puts it into a module
-//! whose parameter paths are open_clip's names, [`save`] takes it out again. [`ModelFolder`] is all of a model.
+//! A [`StateDict`] holds named tensors as PyTorch does. It is read from safetensors, from shards with an
+//! index ([`ShardIndex`]) or, with the cargo feature `torch`, from a PyTorch checkpoint; [`load`] puts it
+//! into a module whose parameter paths are open_clip's names, [`save`] takes it out again. [`ModelFolder`] is
+//! all of a model.
 
 mod adapt;
 mod coca_json;

@@ -3,10 +3,11 @@
 /// PyTorch's cubic coefficient when it antialiases, which is Pillow's (its plain bicubic has -0.75).
 const CUBIC: f64 = -0.5;
 
-/// Resizes a grid of vectors, `table` [rows * columns, width] row-major from `from` to `to` (each rows, columns), as
-/// `F.interpolate(mode="bicubic", antialias=True, align_corners=False)` does.
+/// Resizes a grid of vectors, `table` [rows * columns, width] row-major from `from` to `to` (each rows,
+/// columns), as `F.interpolate(mode="bicubic", antialias=True, align_corners=False)` does.
 ///
-/// The result has `to.0 * to.1 * width` values; it is empty when a size is zero or the table is not of that shape.
+/// The result has `to.0 * to.1 * width` values; it is empty when a size is zero or the table is not of that
+/// shape.
 pub fn resize_grid(
     table: &[f32],
     width: usize,

@@ -14,8 +14,8 @@ use crate::{Error, Result};
 const LENGTH_BYTES: usize = 8;
 
 impl StateDict {
-    /// Reads a safetensors file; the tensors share its bytes. An error if the header is damaged, the file truncated,
-    /// or an element type is one that weights do not have.
+    /// Reads a safetensors file; the tensors share its bytes. An error if the header is damaged, the file
+    /// truncated, or an element type is one that weights do not have.
     pub fn from_safetensors(bytes: Vec<u8>) -> Result<Self> {
         let (header, metadata) = SafeTensors::read_metadata(&bytes).map_err(|error| {
             Error::Weights(format!(
@@ -37,8 +37,8 @@ impl StateDict {
         Ok(dict)
     }
 
-    /// Writes a safetensors file: floats as `dtype` (none: as they are), integers as they are. `metadata` goes into
-    /// the header beside `format: pt`, which marks PyTorch's layout for other readers.
+    /// Writes a safetensors file: floats as `dtype` (none: as they are), integers as they are. `metadata`
+    /// goes into the header beside `format: pt`, which marks PyTorch's layout for other readers.
     pub fn to_safetensors(
         &self,
         dtype: impl Into<Option<Dtype>>,
@@ -374,7 +374,11 @@ mod tests {
         }
 
         #[test]
-        fn mutated_files_never_panic(at in any::<prop::sample::Index>(), to in any::<u8>(), cut in any::<prop::sample::Index>()) {
+        fn mutated_files_never_panic(
+            at in any::<prop::sample::Index>(),
+            to in any::<u8>(),
+            cut in any::<prop::sample::Index>(),
+        ) {
             let mut bytes = sample().to_safetensors(None, &BTreeMap::new()).unwrap();
             let position = at.index(bytes.len());
             bytes[position] = to;

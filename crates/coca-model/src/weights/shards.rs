@@ -23,8 +23,8 @@ impl ShardIndex {
     /// The file name of the index.
     pub const FILE: &str = "model.safetensors.index.json";
 
-    /// Reads an index. An error if it names no shard, or one that is not a plain `.safetensors` file beside it: an
-    /// index from elsewhere must not choose which files of this machine are read.
+    /// Reads an index. An error if it names no shard, or one that is not a plain `.safetensors` file beside
+    /// it: an index from elsewhere must not choose which files of this machine are read.
     pub fn from_json(bytes: &[u8]) -> Result<Self> {
         let index: Self = serde_json::from_slice(bytes).map_err(|source| Error::Json {
             what: Self::FILE.to_string(),
@@ -74,7 +74,8 @@ fn is_shard_name(name: &str) -> bool {
     name.ends_with(".safetensors") && !name.starts_with('.') && name.chars().all(plain)
 }
 
-/// The files that hold a state dict, made one at a time so that only one is in memory: see [`StateDict::shards`].
+/// The files that hold a state dict, made one at a time so that only one is in memory: see
+/// [`StateDict::shards`].
 #[derive(Debug)]
 pub struct Shards<'a> {
     tensors: Vec<(&'a str, &'a TensorEntry)>,
@@ -90,9 +91,9 @@ impl StateDict {
     /// The file that holds weights that are not split.
     pub const FILE: &str = "open_clip_model.safetensors";
 
-    /// Splits the weights into safetensors files of at most `max_bytes` of tensors each (a larger tensor has a file
-    /// of its own), floats as `dtype` (none: as they are). Yields name and bytes of each file, and of the index
-    /// last; when everything fits one file, only that, named [`StateDict::FILE`].
+    /// Splits the weights into safetensors files of at most `max_bytes` of tensors each (a larger tensor has
+    /// a file of its own), floats as `dtype` (none: as they are). Yields name and bytes of each file, and of
+    /// the index last; when everything fits one file, only that, named [`StateDict::FILE`].
     pub fn shards(&self, max_bytes: u64, dtype: impl Into<Option<Dtype>>) -> Shards<'_> {
         let dtype = dtype.into();
         let tensors: Vec<_> = self.iter().collect();
@@ -337,7 +338,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn arbitrary_and_mutated_indices_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..64), position in any::<prop::sample::Index>(), to in any::<u8>()) {
+        fn arbitrary_and_mutated_indices_never_panic(
+            bytes in proptest::collection::vec(any::<u8>(), 0..64),
+            position in any::<prop::sample::Index>(),
+            to in any::<u8>(),
+        ) {
             let _ = ShardIndex::from_json(&bytes);
             let dict = sample();
             let mut json = dict.shards(48, None).last().unwrap().unwrap().1;

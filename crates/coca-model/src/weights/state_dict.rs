@@ -75,8 +75,8 @@ impl TensorEntry {
         self.dtype.decode(self.bytes())
     }
 
-    /// This tensor with elements of another floating-point type. Integers stay as they are: they are indices or
-    /// quantised values, not weights.
+    /// This tensor with elements of another floating-point type. Integers stay as they are: they are indices
+    /// or quantised values, not weights.
     pub fn to_dtype(&self, dtype: Dtype) -> Result<Self> {
         if dtype == self.dtype || !self.dtype.is_float() {
             return Ok(self.clone());
@@ -118,7 +118,8 @@ impl TensorEntry {
             .collect()
     }
 
-    /// `parts` one after another along the first axis. An error unless they have the same type and other axes.
+    /// `parts` one after another along the first axis. An error unless they have the same type and other
+    /// axes.
     pub(super) fn join_rows(parts: &[&Self]) -> Result<Self> {
         let unlike = || Error::Weights("tensors to be joined differ in type or shape".into());
         let (first, _) = parts.split_first().ok_or_else(unlike)?;

@@ -1,4 +1,5 @@
-//! PyTorch checkpoints (`.bin`, `.pt`, `.pth`): pickles, of which only the tensors are rebuilt and nothing is run.
+//! PyTorch checkpoints (`.bin`, `.pt`, `.pth`): pickles, of which only the tensors are rebuilt and nothing is
+//! run.
 
 use std::io::Write;
 
@@ -8,16 +9,16 @@ use super::state_dict::at;
 use super::{Dtype, StateDict, TensorEntry};
 use crate::{Error, Result};
 
-/// How much larger than their file the tensors may be. A pickle can declare views that repeat a storage without
-/// end; weights share storages at most once (tied embeddings).
+/// How much larger than their file the tensors may be. A pickle can declare views that repeat a storage
+/// without end; weights share storages at most once (tied embeddings).
 const EXPANSION: usize = 2;
 
 impl StateDict {
-    /// Reads a checkpoint of `torch.save`: a state dict, or a dict that has one under `state_dict`, as open_clip's
-    /// training writes it. The prefix `module.` of data-parallel training is taken off.
+    /// Reads a checkpoint of `torch.save`: a state dict, or a dict that has one under `state_dict`, as
+    /// open_clip's training writes it. The prefix `module.` of data-parallel training is taken off.
     ///
-    /// The parser reads only from a path, so the bytes go through a temporary file; native builds only. An error if
-    /// they are damaged, not a checkpoint, or hold tensors more than twice as large as the file.
+    /// The parser reads only from a path, so the bytes go through a temporary file; native builds only. An
+    /// error if they are damaged, not a checkpoint, or hold tensors more than twice as large as the file.
     pub fn from_torch(bytes: Vec<u8>) -> Result<Self> {
         let size = bytes.len();
         let mut file = tempfile::NamedTempFile::new().map_err(spool)?;
@@ -207,7 +208,10 @@ mod tests {
         }
 
         #[test]
-        fn mutated_files_never_panic(changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8), legacy in any::<bool>()) {
+        fn mutated_files_never_panic(
+            changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+            legacy in any::<bool>(),
+        ) {
             let mut bytes = if legacy { fixture!("legacy.pth") } else { fixture!("state_dict.bin") };
             for (at, to) in changes {
                 let position = at.index(bytes.len());

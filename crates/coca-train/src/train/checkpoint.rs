@@ -7,7 +7,7 @@ use burn::tensor::Device;
 use coca_model::weights::{ModelFolder, StateDict};
 use serde::{Deserialize, Serialize};
 
-use super::{AdamW, TrainConfig};
+use super::{Optimizer, TrainConfig};
 use crate::folder::{self, replace_folder, write_file};
 
 const OPTIMIZER: &str = "optimizer.safetensors";
@@ -55,7 +55,7 @@ pub fn list(output: &Path) -> Vec<(u64, PathBuf)> {
 }
 
 /// Writes a checkpoint and removes all but the newest `keep`.
-pub fn save(output: &Path, model: &ModelFolder, optimizer: &AdamW, state: &TrainState, keep: usize) -> Result<()> {
+pub fn save(output: &Path, model: &ModelFolder, optimizer: &Optimizer, state: &TrainState, keep: usize) -> Result<()> {
     let path = output.join("checkpoints").join(format!("step-{:08}", state.step));
     replace_folder(&path, |temporary| {
         model.write(None, u64::MAX, |name, bytes| -> Result<()> { write_file(&temporary.join(name), bytes) })?;
@@ -74,7 +74,7 @@ pub fn save(output: &Path, model: &ModelFolder, optimizer: &AdamW, state: &Train
 ///
 /// # Errors
 /// There is none, it is damaged, or it belongs to another configuration.
-pub fn load(output: &Path, config: &TrainConfig, device: &Device) -> Result<(ModelFolder, AdamW, TrainState)> {
+pub fn load(output: &Path, config: &TrainConfig, device: &Device) -> Result<(ModelFolder, Optimizer, TrainState)> {
     let (_, path) = list(output).pop().with_context(|| {
         format!("--resume: there is no checkpoint in {}; start without --resume", output.display())
     })?;
@@ -94,7 +94,7 @@ pub fn load(output: &Path, config: &TrainConfig, device: &Device) -> Result<(Mod
         path.display()
     );
     let optimizer = StateDict::from_safetensors(read(OPTIMIZER)?)?;
-    let optimizer = AdamW::restore(config.optimizer, &optimizer, state.step, device)?;
+    let optimizer = Optimizer::restore(config.optimizer, &optimizer, state.step, device)?;
     Ok((folder::read(&path)?, optimizer, state))
 }
 

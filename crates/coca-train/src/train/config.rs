@@ -39,7 +39,7 @@ pub struct TrainConfig {
     /// Weights of the three losses.
     #[serde(default)]
     pub loss: LossConfig,
-    /// AdamW.
+    /// The optimiser and its learning rate.
     #[serde(default)]
     pub optimizer: OptimizerConfig,
     /// What is logged, saved and validated, and how often.
@@ -107,10 +107,23 @@ impl From<LossConfig> for LossWeights {
     }
 }
 
-/// AdamW with linear warm-up, then cosine decay to zero; open_clip's defaults for a ViT.
+/// How parameters are updated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Method {
+    /// AdamW for all.
+    #[default]
+    AdamW,
+    /// Muon for the matrices inside blocks, AdamW for the rest. Learns more from each sample.
+    Muon,
+}
+
+/// The optimiser, with linear warm-up, then cosine decay to zero; open_clip's defaults for a ViT.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OptimizerConfig {
+    /// The rule.
+    pub method: Method,
     /// Peak learning rate.
     pub learning_rate: f64,
     /// Steps of linear warm-up.
@@ -119,6 +132,8 @@ pub struct OptimizerConfig {
     pub beta1: f64,
     /// Decay of the second moment.
     pub beta2: f64,
+    /// Muon's momentum.
+    pub momentum: f64,
     /// Added to the denominator.
     pub epsilon: f64,
     /// Decoupled weight decay of matrices; biases, norms, scales and vectors have none.
@@ -130,10 +145,12 @@ pub struct OptimizerConfig {
 impl Default for OptimizerConfig {
     fn default() -> Self {
         Self {
+            method: Method::AdamW,
             learning_rate: 5e-4,
             warmup: 10_000,
             beta1: 0.9,
             beta2: 0.98,
+            momentum: 0.95,
             epsilon: 1e-6,
             weight_decay: 0.2,
             clip_norm: 1.0,
@@ -217,7 +234,7 @@ impl TrainConfig {
             "optimizer.learning_rate is {}, expected a positive number",
             o.learning_rate
         );
-        for (name, beta) in [("beta1", o.beta1), ("beta2", o.beta2)] {
+        for (name, beta) in [("beta1", o.beta1), ("beta2", o.beta2), ("momentum", o.momentum)] {
             ensure!((0.0..1.0).contains(&beta), "optimizer.{name} is {beta}, expected at least 0 and less than 1");
         }
         ensure!(o.epsilon > 0.0, "optimizer.epsilon is {}, expected a positive number", o.epsilon);

@@ -12,6 +12,7 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use coca_model::{Coca, Forward, LossWeights, Pair, TextBatch, TokenLoss, contrastive_loss};
 
+use super::parallel::side_by_side;
 use crate::data::Batch;
 
 /// Flat gradients by parameter name; a parameter that took no part has none.
@@ -141,21 +142,6 @@ fn along(x: Tensor<2>, gradient: &Tensor<2>, rows: &Range<usize>) -> Tensor<1> {
 fn shares(count: usize, threads: usize) -> Vec<Range<usize>> {
     let parts = threads.clamp(1, count.max(1));
     (0..parts).map(|part| count * part / parts..count * (part + 1) / parts).collect()
-}
-
-/// Runs `job` on every item, each on a thread of its own unless there is only one.
-fn side_by_side<I: Send, O: Send>(items: Vec<I>, job: impl Fn(I) -> Result<O> + Sync) -> Result<Vec<O>> {
-    if items.len() == 1 {
-        return items.into_iter().map(job).collect();
-    }
-    let job = &job;
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = items.into_iter().map(|item| scope.spawn(move || job(item))).collect();
-        threads
-            .into_iter()
-            .map(|thread| thread.join().map_err(|_| anyhow!("a thread of the training step panicked"))?)
-            .collect()
-    })
 }
 
 fn forward(

@@ -19,7 +19,7 @@ use super::metrics::Metrics;
 use super::tokenizer::tokenizer;
 use super::config::LossConfig;
 use super::gradients::{BatchLosses, gradients};
-use super::{AdamW, TrainConfig, learning_rate};
+use super::{Optimizer, TrainConfig, learning_rate};
 use crate::data::{Batch, Loader, LoaderSetup};
 use crate::folder;
 
@@ -80,7 +80,7 @@ pub fn train(config: &TrainConfig, base: &Path, device: &Device, resume: bool, s
 /// A model in training.
 struct Run {
     model: Coca,
-    optimizer: AdamW,
+    optimizer: Optimizer,
     step: u64,
     /// Everything of the model folder but the weights, which are the model's.
     frame: ModelFolder,
@@ -120,7 +120,7 @@ impl Run {
                 ..CocaJson::default()
             },
         };
-        Ok(Self { model, optimizer: AdamW::new(config.optimizer), step: 0, frame, device: device.clone() })
+        Ok(Self { model, optimizer: Optimizer::new(config.optimizer), step: 0, frame, device: device.clone() })
     }
 
     fn loader(&self, config: &TrainConfig, base: &Path, bar: &ProgressBar) -> Result<Loader> {
@@ -142,7 +142,7 @@ impl Run {
         let (losses, gradients) =
             gradients(&self.model, batch, LossWeights::from(config.loss), config.threads, &self.device)?;
         let rate = learning_rate(&config.optimizer, config.steps, self.step);
-        self.model = self.optimizer.step(self.model.clone(), gradients, rate);
+        self.model = self.optimizer.step(self.model.clone(), gradients, rate, config.threads)?;
         self.step += 1;
         Ok(losses)
     }
