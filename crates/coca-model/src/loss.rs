@@ -187,6 +187,9 @@ impl Coca {
     /// [`Error::Input`] when shapes or indices do not fit together.
     pub fn forward(&self, pixels: Tensor<4>, texts: &TextBatch, weights: LossWeights) -> Result<Forward> {
         texts.check(pixels.dims()[0], self.config())?;
+        if texts.rows() == 0 {
+            return Ok(Forward { pairs: None, caption: None, language_model: None });
+        }
         let device = pixels.device();
         let pad = self.config().text_cfg.pad_id;
 

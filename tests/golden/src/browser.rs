@@ -3,7 +3,7 @@
 use burn::tensor::Device;
 use wasm_bindgen::prelude::*;
 
-use crate::{Golden, Outcome, cached_equals_uncached, losses, outputs};
+use crate::{Golden, Outcome, cached_equals_uncached, generated_ids, losses, outputs};
 
 /// A device of the browser.
 #[wasm_bindgen]
@@ -27,13 +27,15 @@ impl GoldenDevice {
         }
     }
 
-    /// Runs `outputs`, `losses` or `cached_equals_uncached` on the two files of a model; gives the largest error.
+    /// Runs `outputs`, `losses`, `cached_equals_uncached` or `generated_ids` on the two files of a model; gives the
+    /// largest error, and for ids, which are equal or an error, the number of calls.
     pub async fn check(&self, name: String, json: Vec<u8>, weights: Vec<u8>) -> Outcome<f32> {
         let golden = Golden::new(&json, weights)?;
         match name.as_str() {
             "outputs" => outputs(&golden, &self.0).await,
             "losses" => losses(&golden, &self.0).await,
             "cached_equals_uncached" => cached_equals_uncached(&golden, &self.0).await,
+            "generated_ids" => generated_ids(&golden, &self.0).await.map(|calls| calls as f32),
             _ => Err(format!("there is no check {name:?}")),
         }
     }

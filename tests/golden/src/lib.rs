@@ -7,12 +7,14 @@
 mod browser;
 mod compare;
 mod decoding;
+mod generate;
 mod golden;
 mod model;
 
 pub use decoding::cached_equals_uncached;
 #[cfg(not(target_arch = "wasm32"))]
 pub use model::gradients;
+pub use generate::generated_ids;
 pub use golden::Golden;
 pub use model::{losses, outputs};
 

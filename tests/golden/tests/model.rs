@@ -1,13 +1,12 @@
-//! The golden checks on the device that COCA_TEST_DEVICE names: flex (default), wgpu, vulkan or cuda (each a cargo
-//! feature): `COCA_TEST_DEVICE=wgpu cargo test --release -p coca-golden --features wgpu`.
+//! The golden checks on the device that COCA_TEST_DEVICE names: flex (default), wgpu, vulkan or cuda (the last three
+//! each a cargo feature): `COCA_TEST_DEVICE=wgpu cargo test --release -p coca-golden --features wgpu`.
 
 use burn::tensor::Device;
-use coca_golden::{Golden, MODELS, cached_equals_uncached, gradients, losses, outputs};
+use coca_golden::{Golden, MODELS, cached_equals_uncached, generated_ids, gradients, losses, outputs};
 use pollster::block_on;
 
 fn device() -> Device {
     match std::env::var("COCA_TEST_DEVICE").as_deref().unwrap_or("flex") {
-        #[cfg(feature = "flex")]
         "flex" => Device::flex(),
         #[cfg(feature = "wgpu")]
         "wgpu" => Device::wgpu(Default::default()),
@@ -55,4 +54,10 @@ fn cached_decoding_equals_uncached() {
         let error = block_on(cached_equals_uncached(&golden(&format!("model_{name}")), &device())).unwrap();
         println!("{name}: every step within {error:.1e}");
     }
+}
+
+#[test]
+fn generated_ids_equal_open_clip() {
+    let calls = block_on(generated_ids(&golden("gen_tiny"), &device())).unwrap();
+    assert_eq!(calls, 12);
 }

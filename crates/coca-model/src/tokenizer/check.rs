@@ -108,9 +108,15 @@ fn check(part: &str, component: &Value, members: &str, known: &[&str]) -> Result
     if part == "model" && is_set("continuing_subword_prefix") && component.get("merges").is_some() {
         return refuse("BPE with a prefix inside words is not supported");
     }
-    let replaces = component.get("type").and_then(Value::as_str) == Some("Replace");
-    if replaces && !component.get("pattern").is_some_and(matches_something) {
-        return refuse("Replace needs a regular pattern that never matches nothing");
+    match component.get("type").and_then(Value::as_str) {
+        Some("Replace") if !component.get("pattern").is_some_and(matches_something) => {
+            return refuse("Replace needs a regular pattern that never matches nothing");
+        }
+        // It counts back from the end of tokens that may be shorter.
+        Some("Strip") if part == "decoder" && component.get("stop") != Some(&Value::from(0)) => {
+            return refuse("Strip at the end of tokens is not supported");
+        }
+        _ => {}
     }
     match component.get(members).and_then(Value::as_array) {
         Some(inner) => inner
@@ -168,6 +174,10 @@ mod tests {
             ),
             ("decoder", json!({ "type": "BPEDecoder", "suffix": "" })),
             ("decoder", json!({ "suffix": "" })),
+            (
+                "decoder",
+                json!({ "type": "Strip", "content": "a", "start": 0, "stop": 9 }),
+            ),
             (
                 "model",
                 json!({ "vocab": {}, "merges": [], "continuing_subword_prefix": "##" }),

@@ -118,7 +118,27 @@ pub enum Method {
     Muon,
 }
 
-/// The optimiser, with linear warm-up, then cosine decay to zero; open_clip's defaults for a ViT.
+/// The learning rate after the warm-up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Schedule {
+    /// Half a cosine from the peak to zero.
+    #[default]
+    Cosine,
+    /// The peak.
+    Constant,
+    /// The peak, then a power of the remaining share of the last `steps`, down to `end`.
+    ConstantCooldown {
+        /// Length of the cool-down.
+        steps: u64,
+        /// The power; 1 falls along a line.
+        power: f64,
+        /// The last rate.
+        end: f64,
+    },
+}
+
+/// The optimiser; open_clip's defaults for a ViT.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OptimizerConfig {
@@ -128,6 +148,8 @@ pub struct OptimizerConfig {
     pub learning_rate: f64,
     /// Steps of linear warm-up.
     pub warmup: u64,
+    /// What follows the warm-up.
+    pub schedule: Schedule,
     /// Decay of the first moment.
     pub beta1: f64,
     /// Decay of the second moment.
@@ -148,6 +170,7 @@ impl Default for OptimizerConfig {
             method: Method::AdamW,
             learning_rate: 5e-4,
             warmup: 10_000,
+            schedule: Schedule::Cosine,
             beta1: 0.9,
             beta2: 0.98,
             momentum: 0.95,

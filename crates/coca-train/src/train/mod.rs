@@ -2,6 +2,8 @@
 
 mod checkpoint;
 mod config;
+#[cfg(test)]
+mod golden;
 mod gradients;
 mod metrics;
 mod muon;
