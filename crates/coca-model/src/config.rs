@@ -295,16 +295,19 @@ impl ModelConfig {
             ("embed_dim", self.embed_dim),
             ("vision_cfg.width", v.width),
             ("vision_cfg.head_width", v.head_width),
-            ("vision_cfg.layers", v.layers),
             ("text_cfg.width", t.width),
             ("text_cfg.heads", t.heads),
-            ("text_cfg.layers", t.layers),
             ("text_cfg.vocab_size", t.vocab_size),
             ("multimodal_cfg.heads", m.heads),
-            ("multimodal_cfg.layers", m.layers),
             ("vision_cfg.image_size", v.image_size.dims()[0].min(v.image_size.dims()[1])),
             ("vision_cfg.patch_size", v.patch_size.dims()[0].min(v.patch_size.dims()[1])),
         ];
+        for (name, layers) in
+            [("vision_cfg", v.layers), ("text_cfg", t.layers), ("multimodal_cfg", m.layers)]
+        {
+            let ok = (1..=MAX_LAYERS).contains(&layers);
+            check(ok, format!("{name}.layers is {layers}, expected 1 to {MAX_LAYERS}"))?;
+        }
         for (name, size) in sizes {
             check((1..=MAX_SIZE).contains(&size), format!("{name} is {size}, expected 1 to {MAX_SIZE}"))?;
         }
@@ -383,6 +386,8 @@ impl ModelConfig {
 
 /// No published transformer comes near this; it bounds what a hostile config can make the crate allocate.
 const MAX_SIZE: usize = 1 << 20;
+/// Likewise; every layer is a structure in memory before any weight is loaded.
+const MAX_LAYERS: usize = 1024;
 
 impl VisionConfig {
     fn new(image: usize, patch: usize, width: usize, layers: usize, pool: AttentionalPool) -> Self {
@@ -476,6 +481,29 @@ mod tests {
             spoil(&mut config);
             let message = config.validate().unwrap_err().to_string();
             assert!(message.contains(field), "{message}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_panic(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..400)) {
+            let _ = ModelConfig::from_json(&bytes);
+        }
+
+        #[test]
+        fn no_number_panics(field in 0..30_usize, value in "-?[0-9]{1,25}(\\.[0-9]{1,3})?|null|\"cascade\"|true") {
+            // Replaces the n-th number of a valid configuration; what still validates can be built.
+            let json = serde_json::to_string(&ModelConfig::preset("coca_tiny").unwrap()).unwrap();
+            let mut pieces: Vec<&str> = json.split_inclusive([':', ',', '}', '[']).collect();
+            let numbers: Vec<usize> =
+                (0..pieces.len()).filter(|&at| pieces[at].starts_with(|c: char| c.is_ascii_digit())).collect();
+            let at = numbers[field % numbers.len()];
+            let end = pieces[at].chars().last().unwrap();
+            let replaced = format!("{value}{end}");
+            pieces[at] = &replaced;
+            if let Ok(config) = ModelConfig::from_json(pieces.concat().as_bytes()) {
+                crate::Coca::new(&config, &burn::tensor::Device::flex()).unwrap();
+            }
         }
     }
 }
