@@ -151,3 +151,55 @@ impl Coca {
         (mask(unimodal, rows), mask(multimodal, 1))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ModelConfig;
+    use burn::tensor::{Device, Distribution};
+
+    fn model() -> (Coca, Tensor<3>) {
+        let device = Device::flex();
+        let mut config = ModelConfig::preset("coca_tiny").unwrap();
+        config.vision_cfg.layers = 1;
+        let model = Coca::new(&config, &device).unwrap();
+        let tokens = Tensor::random([2, 16, 192], Distribution::Normal(0.0, 1.0), &device);
+        (model, tokens)
+    }
+
+    fn logits(model: &Coca, tokens: &[Vec<u32>], state: &mut DecodeState) -> Vec<f32> {
+        model.decode(tokens, state).unwrap().into_data().try_into_vec_as().unwrap()
+    }
+
+    #[test]
+    fn selected_rows_continue_as_themselves() {
+        let (model, image) = model();
+        let mut state = model.start_decoding(image.clone(), 8).unwrap();
+        logits(&model, &[vec![5, 6], vec![7, 8]], &mut state);
+        state.select(&[1, 0, 1]).unwrap();
+        let mixed = logits(&model, &[vec![9], vec![9], vec![3]], &mut state);
+
+        let mut plain = model.start_decoding(image, 8).unwrap();
+        logits(&model, &[vec![5, 6], vec![7, 8]], &mut plain);
+        let plain = logits(&model, &[vec![9], vec![9]], &mut plain);
+        let (vocabulary, close) = (2048, |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-4));
+        assert!(close(&mixed[..vocabulary], &plain[vocabulary..]));
+        assert!(close(&mixed[vocabulary..2 * vocabulary], &plain[..vocabulary]));
+        assert!(!close(&mixed[2 * vocabulary..], &plain[vocabulary..]));
+    }
+
+    #[test]
+    fn misuse_is_an_error() {
+        let (model, image) = model();
+        assert!(model.start_decoding(image.clone(), 0).is_err());
+        assert!(model.start_decoding(image.clone(), 25).is_err());
+        let mut state = model.start_decoding(image, 3).unwrap();
+        let spoilt = [vec![], vec![vec![1]], vec![vec![1], vec![]], vec![vec![1], vec![2048]], vec![vec![1; 4]; 2]];
+        for tokens in spoilt {
+            assert!(model.decode(&tokens, &mut state).is_err(), "{tokens:?}");
+        }
+        assert!(state.select(&[2]).is_err());
+        assert!(state.select(&[]).is_err());
+        assert!(state.is_empty());
+    }
+}

@@ -269,3 +269,138 @@ fn pick(x: Tensor<2>, rows: &[usize], device: &Device) -> Tensor<2> {
 fn repositioned(targets: &[(usize, u32)], from: usize, to: usize) -> Vec<(usize, u32)> {
     targets.iter().map(|&(at, id)| (at / from * to + at % from, id)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ModelConfig;
+    use burn::tensor::Distribution;
+
+    fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
+        tensor.into_data().try_into_vec_as::<f32>().unwrap().into_iter().map(f64::from).collect()
+    }
+
+    fn close(actual: Tensor<1>, expected: f64) {
+        let actual = values(actual)[0];
+        assert!((actual - expected).abs() <= 1e-5 * expected.abs().max(1.0), "{actual}, expected {expected}");
+    }
+
+    /// -log softmax(logits)[label], in double precision.
+    fn cross_entropy(logits: &[f64], label: usize) -> f64 {
+        let largest = logits.iter().copied().fold(f64::MIN, f64::max);
+        largest + logits.iter().map(|logit| (logit - largest).exp()).sum::<f64>().ln() - logits[label]
+    }
+
+    fn tiny() -> (Coca, Device) {
+        let device = Device::flex();
+        device.seed(3);
+        let mut config = ModelConfig::preset("coca_tiny").unwrap();
+        config.vision_cfg.layers = 1;
+        config.text_cfg.vocab_size = 50;
+        config.multimodal_cfg.vocab_size = Some(50);
+        (Coca::new(&config, &device).unwrap(), device)
+    }
+
+    /// Two pictures; the first with a question (prefix of 4 tokens) and a caption, the second with a caption.
+    fn texts() -> TextBatch {
+        let rows: [&[u32]; 3] = [&[48, 5, 6, 7, 8, 9, 49], &[48, 3, 49], &[48, 11, 12, 13, 49]];
+        let ids = rows.iter().flat_map(|row| row.iter().copied().chain(std::iter::repeat(0)).take(10)).collect();
+        TextBatch {
+            ids,
+            length: 10,
+            prefix_lengths: vec![4, 1, 1],
+            image_of_row: vec![0, 0, 1],
+            pairs: vec![Pair { image: 0, row: 1, group: 0 }, Pair { image: 1, row: 2, group: 1 }],
+        }
+    }
+
+    #[test]
+    fn token_losses_equal_their_definition() {
+        let (model, device) = tiny();
+        let pixels = Tensor::<4>::random([2, 3, 64, 64], Distribution::Normal(0.0, 1.0), &device);
+        let texts = texts();
+        let weights = LossWeights { contrastive: 0.0, caption: 2.0, language_model: 0.5 };
+        let losses = model.losses(pixels.clone(), &texts, weights).unwrap();
+        assert!(losses.contrastive.is_none());
+
+        let ids: Vec<i32> = texts.ids.iter().map(|&id| id as i32).collect();
+        let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [3, 10]), &device);
+        let unimodal = model.encode_text(ids).unwrap().tokens;
+        let image = pick_images(model.encode_image(pixels).unwrap().tokens, &texts.image_of_row, &device);
+        let multimodal = values(model.caption_logits(unimodal.clone(), image));
+        let language = values(model.text.language_model_logits(unimodal));
+        let mean = |logits: &[f64], first: &dyn Fn(usize) -> usize| {
+            let mut terms = Vec::new();
+            for row in 0..3 {
+                for column in first(row)..10 {
+                    let label = texts.ids[row * 10 + column] as usize;
+                    if label != 0 {
+                        let at = (row * 10 + column - 1) * 50;
+                        terms.push(cross_entropy(&logits[at..at + 50], label));
+                    }
+                }
+            }
+            terms.iter().sum::<f64>() / terms.len() as f64
+        };
+        let caption = mean(&multimodal, &|row| texts.prefix_lengths[row]);
+        let language_model = mean(&language, &|_| 1);
+        close(losses.caption.unwrap(), caption);
+        close(losses.language_model.unwrap(), language_model);
+        close(losses.total, 2.0 * caption + 0.5 * language_model);
+    }
+
+    fn pick_images(tokens: Tensor<3>, rows: &[usize], device: &Device) -> Tensor<3> {
+        tokens.select(0, indices(rows, device))
+    }
+
+    #[test]
+    fn pairs_of_one_group_share_the_target() {
+        let device = Device::flex();
+        let random = || {
+            let x = Tensor::<2>::random([4, 6], Distribution::Normal(0.0, 1.0), &device);
+            let norm = x.clone().square().sum_dim(1).sqrt();
+            x / norm
+        };
+        let (image, text, scale) = (random(), random(), 5.0);
+        let groups = [0, 1, 0, 3];
+        let pairs: Vec<Pair> =
+            groups.iter().enumerate().map(|(at, &group)| Pair { image: at, row: at, group }).collect();
+        let loss = contrastive_loss(image.clone(), text.clone(), Tensor::from_data([scale], &device), &pairs);
+
+        let logits = values(image.matmul(text.transpose()) * scale);
+        let mut sum = 0.0;
+        for a in 0..4 {
+            let same: Vec<usize> = (0..4).filter(|&b| groups[a] == groups[b]).collect();
+            let row: Vec<f64> = (0..4).map(|b| logits[a * 4 + b]).collect();
+            let column: Vec<f64> = (0..4).map(|b| logits[b * 4 + a]).collect();
+            for &b in &same {
+                sum += (cross_entropy(&row, b) + cross_entropy(&column, b)) / same.len() as f64;
+            }
+        }
+        close(loss, sum / 8.0);
+    }
+
+    #[test]
+    fn what_does_not_fit_together_is_an_error() {
+        let (model, device) = tiny();
+        let losses = |texts: &TextBatch, weights| {
+            model.losses(Tensor::zeros([2, 3, 64, 64], &device), texts, weights).map(|_| ())
+        };
+        let good = texts();
+        losses(&good, LossWeights::default()).unwrap();
+        let spoilt: [fn(&mut TextBatch); 5] = [
+            |texts| texts.image_of_row[0] = 2,
+            |texts| texts.ids[0] = 50,
+            |texts| texts.pairs[0].row = 3,
+            |texts| texts.length = 9,
+            |texts| texts.prefix_lengths.push(1),
+        ];
+        for spoil in spoilt {
+            let mut texts = good.clone();
+            spoil(&mut texts);
+            losses(&texts, LossWeights::default()).unwrap_err();
+        }
+        let nothing = LossWeights { contrastive: 0.0, caption: 0.0, language_model: 0.0 };
+        losses(&good, nothing).unwrap_err();
+    }
+}

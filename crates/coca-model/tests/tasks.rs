@@ -474,3 +474,34 @@ fn parts_of_different_models_are_refused() {
     assert!(message(build(tokenizer.vocab_size() - 1, SIZE)).contains("tokenizer"));
     assert!(message(build(tokenizer.vocab_size(), SIZE + 1)).contains("preprocess_cfg"));
 }
+
+#[test]
+fn many_questions_together_are_answered_as_one_by_one() {
+    let predictor = predictor();
+    let images = encoded(&predictor, 0..3);
+    let questions = [
+        (2, "what is it?"),
+        (0, "is it red?"),
+        (2, "is it red?"),
+        (1, "what colour is the big one on the left?"),
+        (0, "what is it?"),
+    ];
+    let options = GenerateOptions::for_answers();
+    let together = block_on(predictor.answer_many(&images, &questions, &options)).unwrap();
+    for ((image, question), together) in questions.into_iter().zip(together) {
+        let alone = block_on(predictor.answer(
+            &encoded(&predictor, image..image + 1),
+            question,
+            None,
+            &options,
+            &mut ignore,
+        ))
+        .unwrap();
+        assert_eq!(together.text, alone[0].text, "{question}");
+        assert!((together.log_prob - alone[0].log_prob).abs() < 1e-3);
+    }
+    let long = "why ".repeat(200);
+    let answers = block_on(predictor.answer_many(&images, &[(0, &long)], &options)).unwrap();
+    assert_eq!(answers.len(), 1);
+    assert!(block_on(predictor.answer_many(&images, &[(3, "?")], &options)).is_err());
+}

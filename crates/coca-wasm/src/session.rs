@@ -310,14 +310,9 @@ impl CocaSession {
 
 /// Passes each piece of a text on, then says that a step is over (`undefined`), and hears whether to go on.
 fn streamer(on_token: &Function) -> impl FnMut(TextEvent<'_>) -> ControlFlow<()> {
-    let mut told = 0;
     move |event| {
         let piece = match event {
-            TextEvent::Token { text, .. } => {
-                let piece = text.get(told..).unwrap_or_default();
-                told = told.max(text.len());
-                piece.into()
-            }
+            TextEvent::Token { piece, .. } | TextEvent::Cut { piece, .. } => piece.into(),
             TextEvent::Step => JsValue::UNDEFINED,
         };
         match on_token.call1(&JsValue::NULL, &piece) {

@@ -14,13 +14,12 @@ pub(super) async fn decode<D: Decoder>(
     on_event: OnEvent<'_>,
 ) -> Result<Vec<Generated>> {
     let length_penalty = beams.length_penalty as f64;
-    let mut searches: Vec<Search> = (0..run.rows)
-        .map(|_| Search::new(run.prefix, width, length_penalty))
-        .collect();
+    let search = |prefix: &&[u32]| Search::new(prefix, width, length_penalty);
+    let mut searches: Vec<Search> = run.prefixes.iter().map(search).collect();
     // The first step has one row per image; then each image has `width` rows for the rest of the search.
-    let mut tokens: Vec<Vec<u32>> = vec![run.prefix.to_vec(); run.rows];
+    let mut tokens: Vec<Vec<u32>> = run.prefixes.iter().map(|ids| ids.to_vec()).collect();
     let mut rows_per_image = 1;
-    let mut length = run.prefix.len();
+    let mut length = run.prefix_length;
     loop {
         let logits = Logits::next(decoder, &tokens, run.largest_id()).await?;
         let rows: Vec<&[f32]> = logits.rows().collect();

@@ -34,15 +34,43 @@ pub async fn generate<D: Decoder>(
     options: &GenerateOptions,
     on_event: OnEvent<'_>,
 ) -> Result<Vec<Generated>> {
-    let run = run::Run::new(prompt, options)?;
-    if run.rows == 0 {
+    decode(decoder, &run::Run::new(prompt, options)?, options, on_event).await
+}
+
+/// As [`generate`], for texts that begin differently: one of `prefixes` for each row, all of the same length.
+/// `capacity` is the most tokens that the decoder can hold.
+///
+/// # Errors
+/// Those of [`generate`], and prefixes of different lengths.
+pub async fn generate_each<D: Decoder>(
+    decoder: &mut D,
+    prefixes: &[&[u32]],
+    special: SpecialIds,
+    capacity: usize,
+    options: &GenerateOptions,
+    on_event: OnEvent<'_>,
+) -> Result<Vec<Generated>> {
+    if prefixes.is_empty() {
+        return Ok(vec![]);
+    }
+    let run = run::Run::each(prefixes, special, capacity, options)?;
+    decode(decoder, &run, options, on_event).await
+}
+
+async fn decode<D: Decoder>(
+    decoder: &mut D,
+    run: &run::Run<'_>,
+    options: &GenerateOptions,
+    on_event: OnEvent<'_>,
+) -> Result<Vec<Generated>> {
+    if run.prefixes.is_empty() {
         return Ok(vec![]);
     }
     match &options.strategy {
-        Strategy::Greedy => single::decode(decoder, &run, None, on_event).await,
-        Strategy::Sample(sampling) => single::decode(decoder, &run, Some(sampling), on_event).await,
+        Strategy::Greedy => single::decode(decoder, run, None, on_event).await,
+        Strategy::Sample(sampling) => single::decode(decoder, run, Some(sampling), on_event).await,
         Strategy::Beam(beams) => {
-            beam::decode(decoder, &run, options.rows_per_image(), beams, on_event).await
+            beam::decode(decoder, run, options.rows_per_image(), beams, on_event).await
         }
     }
 }

@@ -125,8 +125,10 @@ impl Text {
 
 /// A checked request.
 pub(super) struct Run<'a> {
-    pub rows: usize,
-    pub prefix: &'a [u32],
+    /// The prefix of each row, all of the same length.
+    pub prefixes: Vec<&'a [u32]>,
+    /// That length.
+    pub prefix_length: usize,
     pub special: SpecialIds,
     /// Total length.
     pub max_length: usize,
@@ -137,16 +139,38 @@ pub(super) struct Run<'a> {
 
 impl<'a> Run<'a> {
     pub fn new(prompt: Prompt<'a>, options: &GenerateOptions) -> Result<Self> {
-        options.validate()?;
         let Prompt {
             rows,
             prefix,
             special,
             capacity,
         } = prompt;
+        // Checked even when there is no row.
+        let checked = Self::each(&[prefix], special, capacity, options)?;
+        Ok(Self {
+            prefixes: vec![prefix; rows],
+            ..checked
+        })
+    }
+
+    /// A run in which every row has a prefix of its own; `prefixes` is not empty.
+    pub fn each(
+        prefixes: &[&'a [u32]],
+        special: SpecialIds,
+        capacity: usize,
+        options: &GenerateOptions,
+    ) -> Result<Self> {
+        options.validate()?;
+        let prefix = prefixes.first().copied().unwrap_or_default();
+        if prefixes.iter().any(|other| other.len() != prefix.len()) {
+            return Err(Error::Input(
+                "the prefixes of a batch differ in length; group them by length".into(),
+            ));
+        }
         let max_length = options.max_length.total(prefix.len()).min(capacity);
         let min_length = options.min_length.total(prefix.len());
-        if prefix.is_empty() || prefix.contains(&special.end) {
+        let ends = |prefix: &&[u32]| prefix.contains(&special.end);
+        if prefix.is_empty() || prefixes.iter().any(ends) {
             return Err(Error::Input(
                 "the prefix must begin with the start token and must not hold the end token".into(),
             ));
@@ -169,8 +193,8 @@ impl<'a> Run<'a> {
             )));
         }
         Ok(Self {
-            rows,
-            prefix,
+            prefixes: prefixes.to_vec(),
+            prefix_length: prefix.len(),
             special,
             max_length,
             processors: Processors {
@@ -191,9 +215,8 @@ impl<'a> Run<'a> {
     /// The largest id that the vocabulary must hold.
     pub fn largest_id(&self) -> u32 {
         let SpecialIds { start, end, pad } = self.special;
-        self.prefix
-            .iter()
-            .copied()
+        let prefixes = self.prefixes.iter().copied().flatten().copied();
+        prefixes
             .chain([start, end, pad])
             .max()
             .unwrap_or_default()
@@ -238,7 +261,7 @@ impl<'a> Run<'a> {
             ids,
             log_prob,
             end,
-            tokens: self.prefix.len()..without_end,
+            tokens: self.prefix_length..without_end,
         }
     }
 }

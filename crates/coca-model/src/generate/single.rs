@@ -13,9 +13,9 @@ pub(super) async fn decode<D: Decoder>(
     sampling: Option<&Sampling>,
     on_event: OnEvent<'_>,
 ) -> Result<Vec<Generated>> {
-    let mut texts: Vec<Text> = vec![Text::new(run.prefix); run.rows];
-    let mut ends: Vec<Option<End>> = vec![None; run.rows];
-    let mut tokens: Vec<Vec<u32>> = vec![run.prefix.to_vec(); run.rows];
+    let mut texts: Vec<Text> = run.prefixes.iter().copied().map(Text::new).collect();
+    let mut ends: Vec<Option<End>> = vec![None; texts.len()];
+    let mut tokens: Vec<Vec<u32>> = run.prefixes.iter().map(|ids| ids.to_vec()).collect();
     let mut aborted = false;
     while ends.contains(&None) && !aborted {
         let logits = Logits::next(decoder, &tokens, run.largest_id()).await?;
@@ -58,7 +58,7 @@ fn choose(
         Some(s) => draw(
             &probabilities(&scores, s, run.compat),
             s.seed,
-            text.len() - run.prefix.len(),
+            text.len() - run.prefix_length,
         ),
     };
     choice.ok_or_else(|| {

@@ -490,3 +490,41 @@ fn continuations_score_as_their_tokens_do_one_by_one() {
     ));
     assert!(error.unwrap_err().to_string().contains("more than the 4"));
 }
+
+#[test]
+fn rows_with_prefixes_of_their_own_are_as_if_alone() {
+    let prefixes: [&[u32]; 3] = [&[1, 3], &[1, 4], &[1, 3]];
+    let each = |images: &[u64], prefixes: &[&[u32]], options: &GenerateOptions| {
+        let mut decoder = Mock::new(images);
+        let ignore = &mut |_: Event| ControlFlow::Continue(());
+        pollster::block_on(generate_each(
+            &mut decoder,
+            prefixes,
+            SPECIAL,
+            64,
+            options,
+            ignore,
+        ))
+    };
+    for strategy in strategies() {
+        let options = GenerateOptions {
+            repetition_penalty: 1.3,
+            ..with(strategy, 9)
+        };
+        let together = each(&[5, 5, 6], &prefixes, &options).unwrap();
+        for (row, (image, prefix)) in [5, 5, 6].into_iter().zip(prefixes).enumerate() {
+            let prompt = Prompt {
+                prefix,
+                ..prompt(1)
+            };
+            let mut decoder = Mock::new(&[image]);
+            let ignore = &mut |_: Event| ControlFlow::Continue(());
+            let alone = pollster::block_on(generate(&mut decoder, prompt, &options, ignore));
+            assert_eq!(together[row], alone.unwrap()[0], "{options:?}");
+        }
+    }
+    let greedy = with(Strategy::Greedy, 9);
+    let uneven = each(&[5, 5], &[&[1, 3], &[1]], &greedy).unwrap_err();
+    assert!(uneven.to_string().contains("differ in length"), "{uneven}");
+    assert!(each(&[], &[], &greedy).unwrap().is_empty());
+}

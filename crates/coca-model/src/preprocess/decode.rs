@@ -41,6 +41,10 @@ impl Default for DecodeOptions {
 ///
 /// Colours are converted as Pillow's `convert("RGB")` does: transparency is dropped, not blended; 16-bit gray is
 /// clipped at 255 while 16-bit colours keep their high byte; CMYK is taken as Adobe's, without a colour profile.
+///
+/// PNG, WebP, GIF and BMP come out as from Pillow. JPEG differs from libjpeg-turbo: where colours have half the
+/// resolution by 0.4 levels on average and seldom more than 5, elsewhere by 0.03 and at most 3. A truncated JPEG is
+/// not an error, its missing part is gray.
 pub fn decode_rgb(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage> {
     Ok(decode(bytes, options)?.into_rgb())
 }

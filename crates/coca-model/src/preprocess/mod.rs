@@ -92,7 +92,7 @@ impl Preprocessor {
     /// - `rgba`: `[height, width, 4]`
     /// - output: `[3, height, width]`, flattened
     pub fn prepare_rgba(&self, width: u32, height: u32, rgba: &[u8]) -> Result<Vec<f32>> {
-        let expected = u64::from(width) * u64::from(height) * 4;
+        let expected = (u64::from(width) * u64::from(height)).saturating_mul(4);
         if rgba.len() as u64 != expected {
             return Err(Error::Input(format!(
                 "an RGBA image of {width} x {height} pixels has {expected} bytes, not {}",

@@ -16,7 +16,7 @@ const PRECISION: u32 = 22;
 /// Resizes the part of `image` between `left`, `top` (included) and `right`, `bottom` (excluded), in pixels.
 ///
 /// Pixels outside the box do not count, as when torchvision's `RandomResizedCrop` crops before it resizes.
-/// Fails if the box is empty or reaches outside the image, or if the output is empty.
+/// Fails if the box is empty or reaches outside the image, or if a side of the output is 0 or longer than 4096.
 pub fn resize_box(
     image: &RgbImage,
     (left, top, right, bottom): (u32, u32, u32, u32),

@@ -1,11 +1,17 @@
 //! Answers to questions about images: free text, or the most probable of given choices.
 
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
 use super::classify::{check_distinct, softmax};
 use super::decode::pieces;
 use super::write::OnText;
 use super::{EncodedImages, Predictor};
-use crate::generate::{GenerateOptions, Length, score_continuations};
+use crate::generate::{GenerateOptions, Length, generate_each, score_continuations};
 use crate::{Error, Result};
+
+/// Tokens of the shortest answer that a question must leave room for: two and the end.
+const SHORT_ANSWER: usize = 3;
 
 /// An answer.
 #[derive(Debug, Clone, PartialEq)]
@@ -76,6 +82,71 @@ impl Predictor {
                 choices: None,
             })
             .collect())
+    }
+
+    /// Answers any number of questions, each about one of the images by number; [`Predictor::answer`] for each gives
+    /// the same, but here questions of equal length are answered together.
+    ///
+    /// A question that leaves no room for an answer of two tokens loses its start, as in training.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for an image that is not there or settings without meaning, [`Error::Device`] when the
+    /// device fails.
+    pub async fn answer_many(
+        &self,
+        images: &EncodedImages,
+        questions: &[(usize, &str)],
+        options: &GenerateOptions,
+    ) -> Result<Vec<Answer>> {
+        options.validate()?;
+        if let Some((image, _)) = questions.iter().find(|(image, _)| *image >= images.len()) {
+            return Err(Error::Input(format!(
+                "a question is about image {image} of {}; they count from 0",
+                images.len()
+            )));
+        }
+        let longest = self.context_length().saturating_sub(SHORT_ANSWER).max(2);
+        let prefix = |question: &str| {
+            let mut ids = self.prefix_ids(&self.prompts.question(question));
+            ids.drain(1..1 + ids.len().saturating_sub(longest));
+            ids
+        };
+        let prefixes: Vec<Vec<u32>> = questions.iter().map(|(_, q)| prefix(q)).collect();
+        let mut by_length: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for (question, prefix) in prefixes.iter().enumerate() {
+            by_length.entry(prefix.len()).or_default().push(question);
+        }
+        let mut answers = vec![None; questions.len()];
+        for (length, group) in by_length {
+            let capacity = options
+                .max_length
+                .total(length)
+                .clamp(1, self.context_length());
+            let rows = self.rows_at_a_time(images, capacity) / options.rows_per_image();
+            for some in group.chunks(rows.max(1)) {
+                let of: Vec<usize> = some.iter().map(|&question| questions[question].0).collect();
+                let prefixes: Vec<&[u32]> = some.iter().map(|&q| prefixes[q].as_slice()).collect();
+                let mut decoder = self.decoder_of(images, &of, capacity)?;
+                let texts = generate_each(
+                    &mut decoder,
+                    &prefixes,
+                    self.special_ids(),
+                    self.context_length(),
+                    options,
+                    &mut |_| ControlFlow::Continue(()),
+                )
+                .await?;
+                for (&question, text) in some.iter().zip(texts) {
+                    answers[question] = Some(Answer {
+                        text: self.tokenizer.decode_text(text.tokens()),
+                        log_prob: text.log_prob,
+                        choices: None,
+                    });
+                }
+            }
+        }
+        // Every question is in exactly one group.
+        Ok(answers.into_iter().flatten().collect())
     }
 
     /// Log-probability of each choice for each image, `[images][choices]`.

@@ -54,6 +54,16 @@ impl Predictor {
         CocaDecoder::new(&self.model, images.tokens(range), capacity)
     }
 
+    /// An empty text for each of `rows`, which are numbers of images and may repeat.
+    pub(super) fn decoder_of(
+        &self,
+        images: &EncodedImages,
+        rows: &[usize],
+        capacity: usize,
+    ) -> Result<CocaDecoder<'_>> {
+        CocaDecoder::new(&self.model, images.tokens_of(rows), capacity)
+    }
+
     /// The prompt of `rows` texts that begin with `prefix`, of at most `capacity` tokens.
     pub(super) fn prompt<'a>(&self, rows: usize, prefix: &'a [u32], capacity: usize) -> Prompt<'a> {
         Prompt {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use burn::tensor::{Int, Tensor, TensorData};
 
 use super::{Predictor, PreparedImage, readback};
-use crate::{Error, Result};
+use crate::{Error, Result, indices};
 
 /// Images that go through the image encoder together.
 const IMAGES_PER_BATCH: usize = 16;
@@ -39,6 +39,12 @@ impl EncodedImages {
     /// The image tokens of some of the images, `[n, N, D]`.
     pub(super) fn tokens(&self, images: Range<usize>) -> Tensor<3> {
         self.tokens.clone().narrow(0, images.start, images.len())
+    }
+
+    /// The image tokens of images by number, `[n, N, D]`.
+    pub(super) fn tokens_of(&self, images: &[usize]) -> Tensor<3> {
+        let device = self.tokens.device();
+        self.tokens.clone().select(0, indices(images, &device))
     }
 
     /// How many image tokens an image has.
