@@ -52,7 +52,8 @@ pub fn decode_rgb(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage> {
 /// A decoded image, as different as Pillow's modes are in a resize.
 #[derive(Debug)]
 pub(super) enum Decoded {
-    /// `RGB`, and what resizes alike: `L` and, when it comes from JPEG, `CMYK`.
+    /// `RGB`, and `L`, which resizes alike. Also `CMYK`, which the decoder converts, although Pillow resizes its four
+    /// channels.
     Rgb(RgbImage),
     /// `P` and `1`, which Pillow never interpolates.
     Palette(RgbImage),

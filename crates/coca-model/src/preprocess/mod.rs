@@ -38,7 +38,9 @@ pub enum ColourOrder {
     /// Before the resize, as open_clip's README and its webdataset loader do.
     #[default]
     RgbFirst,
-    /// After it, as open_clip's transform does with an image that nobody has converted (its CSV loader).
+    /// After it, as open_clip's transform does with an image that nobody has converted (its CSV loader). Two things
+    /// differ from it: CMYK is still converted before, and the padding of a palette image has the fill colour instead
+    /// of the palette's entry of that number.
     Direct,
 }
 
