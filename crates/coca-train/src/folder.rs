@@ -1,10 +1,18 @@
 //! Model folders on disk.
 
 use std::io::ErrorKind;
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use coca_model::weights::{Dtype, ModelFolder};
+use burn::tensor::Device;
+use coca_model::Coca;
+use coca_model::tasks::{CaptionOptions, Predictor};
+use coca_model::weights::{Adapted, Dtype, LoadOptions, ModelFolder, SelfTest, TensorEntry, adapt, expected};
+use pollster::block_on;
+
+/// Room for half precision in the distance of unit vectors.
+const SELF_TEST_TOLERANCE: f32 = 0.02;
 
 /// Reads a model folder.
 pub fn read(folder: &Path) -> Result<ModelFolder> {
@@ -24,6 +32,48 @@ pub fn read(folder: &Path) -> Result<ModelFolder> {
 pub fn write(model: &ModelFolder, folder: &Path, dtype: Option<Dtype>, shard_bytes: u64) -> Result<()> {
     replace_folder(folder, |temporary| {
         model.write(dtype, shard_bytes, |name, bytes| -> Result<()> { write_file(&temporary.join(name), bytes) })
+    })
+}
+
+/// The model of a folder, ready to use.
+pub fn predictor(model: &ModelFolder, device: &Device) -> Result<Predictor> {
+    let (tokenizer, preprocess) = (model.tokenizer.clone(), model.preprocess_cfg.clone());
+    Ok(Predictor::new(model.model(device)?, tokenizer, preprocess, model.coca.prompts.clone(), device.clone())?)
+}
+
+/// The weights under the names and shapes that the folder's configuration asks for, with notes on what had to change.
+/// They are as open_clip stores them.
+pub fn fitted(model: &ModelFolder, device: &Device) -> Result<Adapted> {
+    let [rows, columns] = model.model_cfg.vision_cfg.grid();
+    let expected = expected(&Coca::new(&model.model_cfg, device)?);
+    let mut fitted = adapt(&model.weights, &expected, &LoadOptions { grid: Some((rows, columns)) })?;
+    for name in ["logit_scale", "logit_bias"] {
+        if let Some(tensor) = fitted.weights.get(name).filter(|tensor| tensor.shape() == [1]) {
+            let scalar = TensorEntry::new(tensor.dtype(), Vec::new(), tensor.bytes().to_vec())?;
+            fitted.weights.insert(name, scalar);
+        }
+    }
+    Ok(fitted)
+}
+
+/// What the model makes of the test image and a text, for a browser to compare with.
+pub fn self_test(model: &ModelFolder, device: &Device) -> Result<SelfTest> {
+    let predictor = predictor(model, device)?;
+    let [height, width] = model.model_cfg.vision_cfg.image_size.dims();
+    let rgb = SelfTest::image(height, width);
+    let rgba: Vec<u8> = rgb.as_chunks::<3>().0.iter().flat_map(|&[r, g, b]| [r, g, b, 255]).collect();
+    let image = predictor.prepare_rgba(u32::try_from(width)?, u32::try_from(height)?, &rgba)?;
+    let image = block_on(predictor.encode_images(&[image]))?;
+    let text = "a photo of a dog".to_owned();
+    let text_embedding = block_on(predictor.text_embeddings(&[&text]))?;
+    let go_on = &mut |_: coca_model::tasks::TextEvent<'_>| ControlFlow::Continue(());
+    let caption = block_on(predictor.caption(&image, &CaptionOptions::default(), go_on))?;
+    Ok(SelfTest {
+        text,
+        image_embedding: image.embeddings().concat(),
+        text_embedding: text_embedding.concat(),
+        caption: caption.into_iter().flat_map(|caption| caption.tokens).collect(),
+        tolerance: SELF_TEST_TOLERANCE,
     })
 }
 

@@ -1,9 +1,12 @@
 //! `coca-train`: train, evaluate, convert and run CoCa models.
 
+mod commands;
 mod data;
 mod device;
+mod eval;
 mod folder;
 mod memory;
+mod parallel;
 mod train;
 
 use std::path::PathBuf;
@@ -14,6 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
+use crate::commands::UsageError;
 use crate::device::DeviceKind;
 
 /// Train, evaluate, convert and run CoCa models.
@@ -40,6 +44,13 @@ enum Command {
         #[arg(long = "set", value_name = "KEY=VALUE")]
         changes: Vec<String>,
     },
+    Eval(commands::eval::Args),
+    Classify(commands::classify::Args),
+    Caption(commands::caption::Args),
+    Answer(commands::answer::Args),
+    Embed(commands::embed::Args),
+    Convert(commands::convert::Args),
+    Info(commands::info::Args),
 }
 
 fn main() -> ExitCode {
@@ -47,7 +58,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::from(1)
+            ExitCode::from(if error.is::<UsageError>() { 2 } else { 1 })
         }
     }
 }
@@ -59,7 +70,7 @@ fn run(cli: Cli) -> Result<()> {
             let (config, base) = train::TrainConfig::read(&config, &changes)?;
             if config.threads > 1 {
                 // The threads are busy already; burn's own would only get in their way.
-                rayon::ThreadPoolBuilder::new().num_threads(1).build_global().context("setting up threads")?;
+                parallel::one_thread_within()?;
             }
             memory::keep_freed();
             let stop = Arc::new(AtomicBool::new(false));
@@ -78,5 +89,12 @@ fn run(cli: Cli) -> Result<()> {
             }
             Ok(())
         }
+        Command::Eval(args) => commands::eval::run(&args, &device),
+        Command::Classify(args) => commands::classify::run(&args, &device),
+        Command::Caption(args) => commands::caption::run(&args, &device),
+        Command::Answer(args) => commands::answer::run(&args, &device),
+        Command::Embed(args) => commands::embed::run(&args, &device),
+        Command::Convert(args) => commands::convert::run(&args, &device),
+        Command::Info(args) => commands::info::run(&args),
     }
 }

@@ -27,5 +27,6 @@ pub fn script(project: &Project, name: &str) -> Result<Command> {
 
 /// Builds the native command, which the results of other programs are compared with.
 pub fn build_native(project: &Project) -> Result<()> {
-    command::run(tools::cargo(project).args(["build", "--release", "--package", "coca-train"]))
+    // With `--workspace` cargo unifies features as the tests do, so burn is not compiled a second time.
+    command::run(tools::cargo(project).args(["build", "--release", "--workspace", "--bin", "coca-train"]))
 }

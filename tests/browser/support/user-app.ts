@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { cpSync, mkdtempSync, readdirSync, readFileSync, truncateSync } from "node:fs";
+import { cpSync, mkdtempSync, readdirSync, rmSync, statSync, truncateSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { writePictures } from "./pictures";
@@ -16,13 +16,15 @@ export function buildUserApp(tarball: string, model: string): { folder: string; 
   return { folder, site: join(folder, "dist"), pictures };
 }
 
-/** The shipped model folder as it is, and damaged in the ways that downloads get damaged. */
+/** The shipped model folder as it is, and with half of its weights: with the hashes of `coca.json` and without. */
 function writeModels(folder: string, model: string): void {
-  cpSync(model, join(folder, "whole"), { recursive: true });
-  cpSync(model, join(folder, "truncated"), { recursive: true });
   const weights = readdirSync(model).find((name) => name.endsWith(".safetensors"));
   if (weights === undefined) throw new Error(`${model} has no weights`);
-  truncateSync(join(folder, "truncated", weights), Math.floor(readFileSync(join(model, weights)).length / 2));
+  for (const name of ["whole", "truncated", "truncated-unhashed"]) cpSync(model, join(folder, name), { recursive: true });
+  for (const name of ["truncated", "truncated-unhashed"]) {
+    truncateSync(join(folder, name, weights), Math.floor(statSync(join(model, weights)).size / 2));
+  }
+  rmSync(join(folder, "truncated-unhashed/coca.json"), { force: true });
 }
 
 function npm(folder: string, ...options: string[]): void {

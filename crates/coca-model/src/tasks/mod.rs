@@ -49,6 +49,11 @@ impl PreparedImage {
     pub fn new(values: Vec<f32>) -> Self {
         Self { values }
     }
+
+    /// The normalised values, `[3, height, width]` flattened.
+    pub fn values(&self) -> &[f32] {
+        &self.values
+    }
 }
 
 impl Predictor {

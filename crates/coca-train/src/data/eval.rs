@@ -28,7 +28,8 @@ pub struct EvalSample {
 pub struct EvalSamples {
     shards: Shards,
     classes: ClassTables,
-    next: usize,
+    /// The samples to read, by number.
+    chosen: std::vec::IntoIter<usize>,
 }
 
 /// Opens the shards of `spec` (relative names start at `base`) for reading in order.
@@ -39,14 +40,24 @@ pub struct EvalSamples {
 pub fn read_samples(spec: &ShardSpec, base: &Path) -> Result<EvalSamples> {
     let shards = Shards::open(spec.resolve(base)?)?;
     let classes = ClassTables::beside(&shards)?;
+    let all: Vec<usize> = (0..shards.len()).collect();
     Ok(EvalSamples {
         shards,
         classes,
-        next: 0,
+        chosen: all.into_iter(),
     })
 }
 
 impl EvalSamples {
+    /// At most `count` of the samples that are left, evenly spread over them: shards are often sorted by class.
+    pub fn spread(mut self, count: usize) -> Self {
+        let left = self.chosen.as_slice();
+        let count = count.min(left.len());
+        let chosen: Vec<usize> = (0..count).filter_map(|at| left.get(at * left.len() / count).copied()).collect();
+        self.chosen = chosen.into_iter();
+        self
+    }
+
     fn read(&self, index: usize) -> Result<EvalSample> {
         let raw = self.shards.read(index)?;
         let none = Classes::default();
@@ -75,16 +86,11 @@ impl Iterator for EvalSamples {
     type Item = Result<EvalSample>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let index = self.next;
-        (index < self.shards.len()).then(|| {
-            self.next += 1;
-            self.read(index)
-        })
+        self.chosen.next().map(|index| self.read(index))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = self.shards.len().saturating_sub(self.next);
-        (left, Some(left))
+        self.chosen.size_hint()
     }
 }
 
@@ -116,6 +122,10 @@ mod tests {
         write_tar(dir.path(), "1.tar", &[("e.png", b"E"), ("e.json", b"[]")]);
         let samples = read_samples(&"{0..1}.tar".into(), dir.path()).unwrap();
         assert_eq!(samples.len(), 5);
+        let spread = |count| -> Vec<usize> {
+            read_samples(&"{0..1}.tar".into(), dir.path()).unwrap().spread(count).chosen.collect()
+        };
+        assert_eq!([spread(2), spread(0), spread(9)], [vec![0, 2], vec![], vec![0, 1, 2, 3, 4]]);
         let samples: Vec<_> = samples.collect();
         let get = |i: usize| samples[i].as_ref().unwrap();
         let keys: Vec<_> = (0..4).map(|i| get(i).key.as_str()).collect();

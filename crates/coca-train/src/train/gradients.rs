@@ -12,7 +12,7 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use coca_model::{Coca, Forward, LossWeights, Pair, TextBatch, TokenLoss, contrastive_loss};
 
-use super::parallel::side_by_side;
+use crate::parallel::side_by_side;
 use crate::data::Batch;
 
 /// Flat gradients by parameter name; a parameter that took no part has none.
@@ -165,7 +165,7 @@ fn forward(
 }
 
 /// The texts of some images. Rows of weight zero, which only fill the fixed shape, are left out.
-fn texts(batch: &Batch, images: Range<usize>) -> TextBatch {
+pub(super) fn texts(batch: &Batch, images: Range<usize>) -> TextBatch {
     let rows = batch.prefix_lengths.len();
     let length = batch.ids.len() / rows.max(1);
     let mut texts = TextBatch { length, ..TextBatch::default() };

@@ -8,10 +8,10 @@ mod gradients;
 mod metrics;
 mod muon;
 mod optimizer;
-mod parallel;
 mod run;
 mod schedule;
 mod tokenizer;
+mod validate;
 
 pub use config::{LogConfig, OptimizerConfig, TokenizerSource, TrainConfig, ValidationConfig, ValidationTask};
 pub use optimizer::Optimizer;

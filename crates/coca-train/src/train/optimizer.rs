@@ -12,7 +12,7 @@ use coca_model::weights::{StateDict, TensorEntry, expected};
 use super::config::{Method, OptimizerConfig};
 use super::gradients::NamedGradients;
 use super::muon;
-use super::parallel::side_by_side;
+use crate::parallel::side_by_side;
 
 /// Moments of every parameter, by its name, and the number of updates.
 #[derive(Debug)]

@@ -19,7 +19,7 @@ use super::metrics::Metrics;
 use super::tokenizer::tokenizer;
 use super::config::LossConfig;
 use super::gradients::{BatchLosses, gradients};
-use super::{Optimizer, TrainConfig, learning_rate};
+use super::{Optimizer, TrainConfig, learning_rate, validate};
 use crate::data::{Batch, Loader, LoaderSetup};
 use crate::folder;
 
@@ -42,6 +42,7 @@ pub fn train(config: &TrainConfig, base: &Path, device: &Device, resume: bool, s
             output.display()
         );
     }
+    validate::check(config, base)?;
     let mut run = Run::start(config, base, &output, device, resume)?;
     let metrics = Metrics::open(&output, run.step)?;
     let bar = progress_bar(config, run.step);
@@ -56,6 +57,13 @@ pub fn train(config: &TrainConfig, base: &Path, device: &Device, resume: bool, s
             let line = window.line(run.step, learning_rate(&config.optimizer, config.steps, run.step - 1), config.loss)?;
             bar.set_message(describe(&line));
             metrics.write(&line)?;
+        }
+        if validate::due(config, run.step) {
+            let started = Instant::now();
+            for line in validate::run(config, base, &run.frame, &run.model, device, run.step)? {
+                metrics.write(&line)?;
+            }
+            window.since += started.elapsed();
         }
         let last = run.step >= config.steps;
         let interrupted = stop.load(Ordering::Relaxed);
@@ -73,7 +81,9 @@ pub fn train(config: &TrainConfig, base: &Path, device: &Device, resume: bool, s
     }
     bar.finish();
     let model = output.join("model");
-    folder::write(&run.folder()?, &model, None, u64::MAX)?;
+    let mut finished = run.folder()?;
+    finished.coca.self_test = Some(folder::self_test(&finished, device)?);
+    folder::write(&finished, &model, None, u64::MAX)?;
     Ok(Outcome::Finished(model))
 }
 
@@ -99,6 +109,12 @@ impl Run {
         let tokenizer = tokenizer(config, base, shape.text_cfg.vocab_size)?;
         if config.tokenizer == super::TokenizerSource::Train {
             fit_vocabulary(&mut shape, tokenizer.vocab_size());
+        }
+        if config.tokenizer != super::TokenizerSource::Clip {
+            // What open_clip needs to read the folder's tokenizer.json, and to clean texts as we do.
+            shape.text_cfg.hf_tokenizer_name = Some(config.name.clone());
+            shape.text_cfg.tokenizer_kwargs = Some(json!({ "clean": "lower" }));
+            shape.text_cfg.pad_id = tokenizer.pad();
         }
         let mut model = Coca::new(&shape, device)?;
         if let Some(init) = &config.init {

@@ -1,6 +1,6 @@
 //! Work side by side.
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
 
 /// Runs `job` on every item, each on a thread of its own unless there is only one. Results keep their order.
 pub fn side_by_side<I: Send, O: Send>(items: Vec<I>, job: impl Fn(I) -> Result<O> + Sync) -> Result<Vec<O>> {
@@ -11,8 +11,21 @@ pub fn side_by_side<I: Send, O: Send>(items: Vec<I>, job: impl Fn(I) -> Result<O
     std::thread::scope(|scope| {
         let threads: Vec<_> = items.into_iter().map(|item| scope.spawn(move || job(item))).collect();
         let joined = threads.into_iter().map(|thread| {
-            thread.join().map_err(|_| anyhow!("a thread of the training step panicked"))?
+            thread.join().map_err(|_| anyhow!("a thread panicked"))?
         });
         joined.collect()
     })
+}
+
+/// Threads that this machine runs at a time.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, Into::into)
+}
+
+/// Makes the operations of the CPU device compute on one thread, for work that is on all threads already.
+///
+/// # Errors
+/// Something has been computed before.
+pub fn one_thread_within() -> Result<()> {
+    rayon::ThreadPoolBuilder::new().num_threads(1).build_global().context("setting up threads")
 }

@@ -1,0 +1,17 @@
+//! The commands, each with its arguments and its output.
+
+pub mod answer;
+pub mod caption;
+pub mod classify;
+pub mod convert;
+pub mod embed;
+pub mod eval;
+mod generation;
+mod images;
+pub mod info;
+mod labels;
+mod model;
+mod output;
+mod usage;
+
+pub use usage::UsageError;

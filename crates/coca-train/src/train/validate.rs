@@ -1,0 +1,187 @@
+//! Measuring on held-out data while training. Nothing here draws random numbers of the device or touches the weights,
+//! so that a run is the same with any validation.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use burn::tensor::{Device, Tensor, TensorData};
+use coca_model::preprocess::Preprocessor;
+use coca_model::tasks::Predictor;
+use coca_model::weights::ModelFolder;
+use coca_model::{Coca, LossWeights, contrastive_loss};
+use indicatif::ProgressBar;
+use serde_json::{Value, json};
+
+use super::gradients::texts;
+use super::{TrainConfig, ValidationConfig, ValidationTask};
+use crate::data::{
+    AugmentConfig, Batch, DataConfig, EvalSamples, Loader, LoaderConfig, LoaderSetup, RandomResizedCrop, read_samples,
+};
+use crate::eval::{Runner, answer_questions, classify_images, retrieve, sample_captions};
+use crate::parallel::side_by_side;
+
+/// How many captions [`ValidationTask::Captions`] shows.
+const SAMPLE_CAPTIONS: usize = 8;
+
+/// Whether to validate after this step.
+pub fn due(config: &TrainConfig, step: u64) -> bool {
+    let every = config.log.validate_every;
+    step == config.steps || (every > 0 && step.is_multiple_of(every))
+}
+
+/// Opens every data set once, so that a wrong name shows before hours of training.
+pub fn check(config: &TrainConfig, base: &Path) -> Result<()> {
+    for set in &config.validation {
+        samples(set, &config.data_dir(base))?;
+    }
+    Ok(())
+}
+
+/// Measures the model on every data set; one line of metrics for each.
+pub fn run(
+    config: &TrainConfig,
+    base: &Path,
+    frame: &ModelFolder,
+    model: &Coca,
+    device: &Device,
+    step: u64,
+) -> Result<Vec<Value>> {
+    let predictor = Predictor::new(
+        model.clone(),
+        frame.tokenizer.clone(),
+        frame.preprocess_cfg.clone(),
+        frame.coca.prompts.clone(),
+        device.clone(),
+    )?;
+    let bar = ProgressBar::hidden();
+    let runner = Runner { predictor: &predictor, threads: config.threads, bar: &bar };
+    let data = config.data_dir(base);
+    let line = |set: &ValidationConfig| -> Result<Value> {
+        let mut line = json!({ "step": step, "validation": &set.name });
+        for task in &set.tasks {
+            let (name, found) = measure(*task, set, config, &runner, &data)?;
+            line[name] = found;
+        }
+        Ok(line)
+    };
+    let named = |set: &ValidationConfig| line(set).with_context(|| format!("in the validation \"{}\"", set.name));
+    config.validation.iter().map(named).collect()
+}
+
+fn measure(
+    task: ValidationTask,
+    set: &ValidationConfig,
+    config: &TrainConfig,
+    runner: &Runner<'_>,
+    data: &Path,
+) -> Result<(&'static str, Value)> {
+    Ok(match task {
+        ValidationTask::Loss => ("loss", losses(set, config, runner, data)?),
+        ValidationTask::ZeroShot => {
+            ("zero-shot", json!(classify_images(runner, samples(set, data)?, None, None)?.metrics))
+        }
+        ValidationTask::Retrieval => ("retrieval", json!(retrieve(runner, samples(set, data)?)?.metrics)),
+        ValidationTask::Vqa => ("vqa", json!(answer_questions(runner, samples(set, data)?)?.metrics)),
+        ValidationTask::Captions => {
+            ("captions", json!(sample_captions(runner, samples(set, data)?.spread(SAMPLE_CAPTIONS))?))
+        }
+    })
+}
+
+fn samples(set: &ValidationConfig, data: &Path) -> Result<EvalSamples> {
+    let all = read_samples(&set.shards, data).with_context(|| format!("in the validation \"{}\"", set.name))?;
+    Ok(match set.limit {
+        Some(limit) => all.spread(limit),
+        None => all,
+    })
+}
+
+/// The mean losses over whole batches of the training's size, of images as they are. The contrastive loss depends on
+/// the batch size, so it compares within a run only.
+fn losses(set: &ValidationConfig, config: &TrainConfig, runner: &Runner<'_>, data: &Path) -> Result<Value> {
+    let count = samples(set, data)?.len();
+    ensure!(count > 0, "the data set has no sample");
+    let predictor = runner.predictor;
+    let setup = LoaderConfig {
+        batch_size: config.loader.batch_size.min(count),
+        texts_per_image: config.loader.texts_per_image,
+        workers: 1,
+        ..LoaderConfig::default()
+    };
+    let loader = Loader::open(LoaderSetup {
+        data: &[DataConfig {
+            templates: predictor.prompts().classify.clone(),
+            answer_template: predictor.prompts().answer.clone(),
+            ..DataConfig::new(set.shards.clone())
+        }],
+        augment: &AugmentConfig {
+            random_resized_crop: RandomResizedCrop { enabled: false, ..RandomResizedCrop::default() },
+            ..AugmentConfig::default()
+        },
+        loader: &setup,
+        base: data,
+        preprocessor: Preprocessor::new(predictor.preprocessor().config().clone())?,
+        tokenizer: Arc::new(predictor.tokenizer().clone()),
+        context_length: predictor.model().config().text_cfg.context_length,
+        log: Arc::new(|line| eprintln!("{line}")),
+    })?;
+    let batches: Vec<u64> = (0..(count / setup.batch_size) as u64).collect();
+    let share = batches.len().div_ceil(runner.threads.max(1)).max(1);
+    let found = side_by_side(batches.chunks(share).collect(), |steps| {
+        steps.iter().map(|&step| batch_losses(predictor, &loader.batch(step)?)).collect::<Result<Vec<_>>>()
+    })?;
+    let mut sums = Sums::default();
+    for batch in found.into_iter().flatten() {
+        sums.contrastive.add(batch.contrastive);
+        sums.caption.add(batch.caption);
+        sums.language_model.add(batch.language_model);
+    }
+    Ok(json!({
+        "contrastive": sums.contrastive.mean(),
+        "caption": sums.caption.mean(),
+        "language_model": sums.language_model.mean(),
+    }))
+}
+
+/// Sums of the three losses.
+#[derive(Default)]
+struct Sums {
+    contrastive: Sum,
+    caption: Sum,
+    language_model: Sum,
+}
+
+/// A sum and how many terms it has.
+#[derive(Clone, Copy, Default)]
+struct Sum(f64, usize);
+
+impl Sum {
+    fn add(&mut self, other: Self) {
+        self.0 += other.0;
+        self.1 += other.1;
+    }
+
+    fn mean(self) -> Option<f64> {
+        (self.1 > 0).then(|| self.0 / self.1 as f64)
+    }
+}
+
+fn batch_losses(predictor: &Predictor, batch: &Batch) -> Result<Sums> {
+    let model = predictor.model();
+    let [height, width] = model.config().vision_cfg.image_size.dims();
+    let pixels = TensorData::new(batch.pixels.clone(), [batch.batch_size, 3, height, width]);
+    let texts = texts(batch, 0..batch.batch_size);
+    let all = LossWeights { contrastive: 1.0, caption: 1.0, language_model: 1.0 };
+    let forward = model.forward(Tensor::from_data(pixels, predictor.device()), &texts, all)?;
+    let scalar = |loss: Tensor<1>| f64::from(loss.into_scalar::<f32>());
+    let contrastive = forward
+        .pairs
+        .map(|(image, text)| Sum(scalar(contrastive_loss(image, text, model.logit_scale(), &texts.pairs)), 1));
+    let tokens = |loss: coca_model::TokenLoss| Sum(scalar(loss.sum), loss.tokens);
+    Ok(Sums {
+        contrastive: contrastive.unwrap_or_default(),
+        caption: forward.caption.map(tokens).unwrap_or_default(),
+        language_model: forward.language_model.map(tokens).unwrap_or_default(),
+    })
+}
