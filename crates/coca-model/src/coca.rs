@@ -57,13 +57,17 @@ impl Coca {
     /// [`Error::Config`] when [`ModelConfig::validate`] refuses the configuration.
     pub fn new(config: &ModelConfig, device: &Device) -> Result<Self> {
         config.validate()?;
-        let scale = config.init_logit_scale.unwrap_or_else(|| (1.0_f64 / 0.07).ln());
+        let scale = config
+            .init_logit_scale
+            .unwrap_or_else(|| (1.0_f64 / 0.07).ln());
         Ok(Self {
             visual: VisionTransformer::new(config, device),
             text: TextTransformer::new(config, device),
             text_decoder: MultimodalTransformer::new(config, device),
             logit_scale: constant([1], scale, device),
-            logit_bias: config.init_logit_bias.map(|bias| constant([1], bias, device)),
+            logit_bias: config
+                .init_logit_bias
+                .map(|bias| constant([1], bias, device)),
             config: config.clone(),
         })
     }
@@ -96,7 +100,10 @@ impl Coca {
             )));
         }
         let ImageFeatures { pooled, tokens } = self.visual.forward(pixels);
-        Ok(ImageEncoding { embedding: normalise(pooled), tokens })
+        Ok(ImageEncoding {
+            embedding: normalise(pooled),
+            tokens,
+        })
     }
 
     /// Encodes texts: `ids` is `[T, L]`, right padded, L at most the context length.
@@ -110,17 +117,23 @@ impl Coca {
         let [_, length] = ids.dims();
         let limit = self.config.text_cfg.context_length;
         if length > limit {
-            return Err(Error::Input(format!("the text is {length} tokens long, the model takes {limit}")));
+            return Err(Error::Input(format!(
+                "the text is {length} tokens long, the model takes {limit}"
+            )));
         }
         let TextFeatures { pooled, tokens } = self.text.forward(ids);
-        Ok(TextEncoding { embedding: normalise(pooled), tokens })
+        Ok(TextEncoding {
+            embedding: normalise(pooled),
+            tokens,
+        })
     }
 
     /// Next-token logits of the multimodal text decoder: `text_tokens` `[T, L, D]` from [`Coca::encode_text`],
     /// `image_tokens` `[T, N, D]` from [`Coca::encode_image`]; gives `[T, L, vocabulary]`.
     pub fn caption_logits(&self, text_tokens: Tensor<3>, image_tokens: Tensor<3>) -> Tensor<3> {
         let image = self.text_decoder.image_keys_values(image_tokens);
-        self.text_decoder.logits(self.text_decoder.forward(text_tokens, &image))
+        self.text_decoder
+            .logits(self.text_decoder.forward(text_tokens, &image))
     }
 }
 

@@ -189,8 +189,15 @@ impl<'de> Deserialize<'de> for AttentionalPool {
 }
 
 /// Names that [`ModelConfig::preset`] knows.
-pub const PRESETS: [&str; 7] =
-    ["coca_tiny", "coca_ViT-B-32", "coca_ViT-L-14", "coca_base", "coca_paper_base", "coca_paper_large", "coca_paper_2.1b"];
+pub const PRESETS: [&str; 7] = [
+    "coca_tiny",
+    "coca_ViT-B-32",
+    "coca_ViT-L-14",
+    "coca_base",
+    "coca_paper_base",
+    "coca_paper_large",
+    "coca_paper_2.1b",
+];
 
 impl ModelConfig {
     /// A named configuration, one of [`PRESETS`].
@@ -199,21 +206,26 @@ impl ModelConfig {
     /// (cascade pooler, 288 px, patch 18); `coca_tiny` is the model that ships with this project.
     pub fn preset(name: &str) -> Option<Self> {
         let single = |vision, text: [usize; 3], embed| Self::build(embed, vision, text, 76, 49_408);
-        let paper = |width: usize, heads: usize, image_layers: usize, mlp: usize, text_layers: usize| {
-            let vision = VisionConfig {
-                head_width: width / heads,
-                mlp_ratio: mlp as f64 / width as f64,
-                ..VisionConfig::new(288, 18, width, image_layers, AttentionalPool::Cascade)
+        let paper =
+            |width: usize, heads: usize, image_layers: usize, mlp: usize, text_layers: usize| {
+                let vision = VisionConfig {
+                    head_width: width / heads,
+                    mlp_ratio: mlp as f64 / width as f64,
+                    ..VisionConfig::new(288, 18, width, image_layers, AttentionalPool::Cascade)
+                };
+                Self::build(width, vision, [width, heads, text_layers], 64, 64_000)
             };
-            Self::build(width, vision, [width, heads, text_layers], 64, 64_000)
-        };
         Some(match name {
-            "coca_ViT-B-32" => {
-                single(VisionConfig::new(224, 32, 768, 12, AttentionalPool::Single), [512, 8, 12], 512)
-            }
-            "coca_ViT-L-14" => {
-                single(VisionConfig::new(224, 14, 1024, 24, AttentionalPool::Single), [768, 12, 12], 768)
-            }
+            "coca_ViT-B-32" => single(
+                VisionConfig::new(224, 32, 768, 12, AttentionalPool::Single),
+                [512, 8, 12],
+                512,
+            ),
+            "coca_ViT-L-14" => single(
+                VisionConfig::new(224, 14, 1024, 24, AttentionalPool::Single),
+                [768, 12, 12],
+                768,
+            ),
             "coca_base" => Self::build(
                 512,
                 VisionConfig::new(288, 18, 768, 12, AttentionalPool::None),
@@ -278,8 +290,10 @@ impl ModelConfig {
 
     /// Reads open_clip's `model_cfg` JSON and checks it.
     pub fn from_json(bytes: &[u8]) -> Result<Self> {
-        let config: Self = serde_json::from_slice(bytes)
-            .map_err(|source| Error::Json { what: "the model config".into(), source })?;
+        let config: Self = serde_json::from_slice(bytes).map_err(|source| Error::Json {
+            what: "the model config".into(),
+            source,
+        })?;
         config.validate()?;
         Ok(config)
     }
@@ -290,7 +304,13 @@ impl ModelConfig {
     /// [`Error::Config`] naming the fields that do not fit together.
     pub fn validate(&self) -> Result<()> {
         let (v, t, m) = (&self.vision_cfg, &self.text_cfg, &self.multimodal_cfg);
-        let check = |ok: bool, message: String| if ok { Ok(()) } else { Err(Error::Config(message)) };
+        let check = |ok: bool, message: String| {
+            if ok {
+                Ok(())
+            } else {
+                Err(Error::Config(message))
+            }
+        };
         let sizes = [
             ("embed_dim", self.embed_dim),
             ("vision_cfg.width", v.width),
@@ -299,32 +319,65 @@ impl ModelConfig {
             ("text_cfg.heads", t.heads),
             ("text_cfg.vocab_size", t.vocab_size),
             ("multimodal_cfg.heads", m.heads),
-            ("vision_cfg.image_size", v.image_size.dims()[0].min(v.image_size.dims()[1])),
-            ("vision_cfg.patch_size", v.patch_size.dims()[0].min(v.patch_size.dims()[1])),
+            (
+                "vision_cfg.image_size",
+                v.image_size.dims()[0].min(v.image_size.dims()[1]),
+            ),
+            (
+                "vision_cfg.patch_size",
+                v.patch_size.dims()[0].min(v.patch_size.dims()[1]),
+            ),
         ];
-        for (name, layers) in
-            [("vision_cfg", v.layers), ("text_cfg", t.layers), ("multimodal_cfg", m.layers)]
-        {
+        for (name, layers) in [
+            ("vision_cfg", v.layers),
+            ("text_cfg", t.layers),
+            ("multimodal_cfg", m.layers),
+        ] {
             let ok = (1..=MAX_LAYERS).contains(&layers);
-            check(ok, format!("{name}.layers is {layers}, expected 1 to {MAX_LAYERS}"))?;
+            check(
+                ok,
+                format!("{name}.layers is {layers}, expected 1 to {MAX_LAYERS}"),
+            )?;
         }
         for (name, size) in sizes {
-            check((1..=MAX_SIZE).contains(&size), format!("{name} is {size}, expected 1 to {MAX_SIZE}"))?;
+            check(
+                (1..=MAX_SIZE).contains(&size),
+                format!("{name} is {size}, expected 1 to {MAX_SIZE}"),
+            )?;
         }
-        for (name, length) in [("text_cfg", t.context_length), ("multimodal_cfg", m.context_length)] {
+        for (name, length) in [
+            ("text_cfg", t.context_length),
+            ("multimodal_cfg", m.context_length),
+        ] {
             let ok = (2..=MAX_SIZE).contains(&length);
-            check(ok, format!("{name}.context_length is {length}, expected 2 to {MAX_SIZE}"))?;
+            check(
+                ok,
+                format!("{name}.context_length is {length}, expected 2 to {MAX_SIZE}"),
+            )?;
         }
         check(
             v.mlp_ratio.is_finite() && v.mlp_hidden() >= 1 && v.mlp_hidden() <= 16 * MAX_SIZE,
             format!("vision_cfg.mlp_ratio is {}", v.mlp_ratio),
         )?;
         let ([h, w], [ph, pw]) = (v.image_size.dims(), v.patch_size.dims());
-        check(h >= ph && w >= pw, format!("the patch ({ph} x {pw}) is larger than the image ({h} x {w})"))?;
+        check(
+            h >= ph && w >= pw,
+            format!("the patch ({ph} x {pw}) is larger than the image ({h} x {w})"),
+        )?;
         let divides = [
-            ("vision_cfg.width", v.width, "vision_cfg.head_width", v.head_width),
+            (
+                "vision_cfg.width",
+                v.width,
+                "vision_cfg.head_width",
+                v.head_width,
+            ),
             ("text_cfg.width", t.width, "text_cfg.heads", t.heads),
-            ("multimodal_cfg.width", m.width, "multimodal_cfg.heads", m.heads),
+            (
+                "multimodal_cfg.width",
+                m.width,
+                "multimodal_cfg.heads",
+                m.heads,
+            ),
         ];
         for (name, width, divisor_name, divisor) in divides {
             check(
@@ -334,14 +387,20 @@ impl ModelConfig {
         }
         check(
             t.width == m.width,
-            format!("text_cfg.width ({}) and multimodal_cfg.width ({}) must be equal", t.width, m.width),
+            format!(
+                "text_cfg.width ({}) and multimodal_cfg.width ({}) must be equal",
+                t.width, m.width
+            ),
         )?;
         check(
             m.vocab_size.is_none_or(|size| size == t.vocab_size),
             "text_cfg.vocab_size and multimodal_cfg.vocab_size must be equal".into(),
         )?;
         let known = (t.pad_id as usize) < t.vocab_size;
-        check(known, format!("text_cfg.pad_id ({}) is outside the vocabulary", t.pad_id))?;
+        check(
+            known,
+            format!("text_cfg.pad_id ({}) is outside the vocabulary", t.pad_id),
+        )?;
         if v.attentional_pool == AttentionalPool::None {
             check(
                 v.width == m.width,
@@ -365,13 +424,23 @@ impl ModelConfig {
                     self.embed_dim, v.attn_pooler_heads
                 ),
             )?;
-            let least = if v.attentional_pool == AttentionalPool::Single { 2 } else { 1 };
+            let least = if v.attentional_pool == AttentionalPool::Single {
+                2
+            } else {
+                1
+            };
             check(
                 (least..=MAX_SIZE).contains(&v.attn_pooler_queries),
-                format!("vision_cfg.attn_pooler_queries is {}, expected at least {least}", v.attn_pooler_queries),
+                format!(
+                    "vision_cfg.attn_pooler_queries is {}, expected at least {least}",
+                    v.attn_pooler_queries
+                ),
             )?;
         }
-        if matches!(v.attentional_pool, AttentionalPool::Parallel | AttentionalPool::Cascade) {
+        if matches!(
+            v.attentional_pool,
+            AttentionalPool::Parallel | AttentionalPool::Cascade
+        ) {
             check(
                 v.width == self.embed_dim,
                 format!(

@@ -43,7 +43,10 @@ impl DecodeState {
     /// [`Error::Input`] when a row does not exist, or none is kept.
     pub fn select(&mut self, rows: &[usize]) -> Result<()> {
         if let Some(row) = rows.iter().find(|&&row| row >= self.rows()) {
-            return Err(Error::Input(format!("row {row} of {} was selected", self.rows())));
+            return Err(Error::Input(format!(
+                "row {row} of {} was selected",
+                self.rows()
+            )));
         }
         if rows.is_empty() {
             return Err(Error::Input("no row was selected".into()));
@@ -52,7 +55,10 @@ impl DecodeState {
             return Ok(());
         }
         self.history = rows.iter().map(|&row| self.history[row].clone()).collect();
-        for cache in [&mut self.unimodal, &mut self.multimodal, &mut self.image].into_iter().flatten() {
+        for cache in [&mut self.unimodal, &mut self.multimodal, &mut self.image]
+            .into_iter()
+            .flatten()
+        {
             *cache = cache.clone().pick(rows);
         }
         Ok(())
@@ -100,7 +106,9 @@ impl Coca {
         let (unimodal, multimodal) = self.decoding_masks(state, start, &device);
 
         let x = self.text.decode(ids, &mut state.unimodal, start, &unimodal);
-        let x = self.text_decoder.decode(x, &mut state.multimodal, &state.image, start, &multimodal);
+        let x =
+            self.text_decoder
+                .decode(x, &mut state.multimodal, &state.image, start, &multimodal);
         let last = x.narrow(1, new - 1, 1).squeeze_dim::<2>(1);
         Ok(self.text_decoder.logits(last))
     }
@@ -122,23 +130,37 @@ impl Coca {
                 state.len()
             )));
         }
-        match tokens.iter().flatten().find(|&&id| id as usize >= vocabulary) {
-            Some(id) => Err(Error::Input(format!("token {id} is outside the vocabulary of {vocabulary}"))),
+        match tokens
+            .iter()
+            .flatten()
+            .find(|&&id| id as usize >= vocabulary)
+        {
+            Some(id) => Err(Error::Input(format!(
+                "token {id} is outside the vocabulary of {vocabulary}"
+            ))),
             None => Ok(new),
         }
     }
 
     /// Hides the unused part of the buffers and the future, and in the unimodal decoder the padding.
-    fn decoding_masks(&self, state: &DecodeState, start: usize, device: &burn::tensor::Device) -> (Mask, Mask) {
+    fn decoding_masks(
+        &self,
+        state: &DecodeState,
+        start: usize,
+        device: &burn::tensor::Device,
+    ) -> (Mask, Mask) {
         let (rows, end, capacity) = (state.rows(), state.len(), state.capacity);
         let new = end - start;
         let (pad, shift) = (self.config().text_cfg.pad_id, self.text.pad_shift());
         let future = |query: usize, key: usize| key > start + query;
         let padded = |row: usize, key: usize| {
-            key.checked_sub(shift).and_then(|at| state.history[row].get(at)).is_some_and(|&id| id == pad)
+            key.checked_sub(shift)
+                .and_then(|at| state.history[row].get(at))
+                .is_some_and(|&id| id == pad)
         };
-        let multimodal: Vec<bool> =
-            (0..new).flat_map(|query| (0..capacity).map(move |key| future(query, key))).collect();
+        let multimodal: Vec<bool> = (0..new)
+            .flat_map(|query| (0..capacity).map(move |key| future(query, key)))
+            .collect();
         let unimodal: Vec<bool> = (0..rows)
             .flat_map(|row| (0..new).map(move |query| (row, query)))
             .flat_map(|(row, query)| (0..capacity).map(move |key| (row, query, key)))
@@ -168,7 +190,12 @@ mod tests {
     }
 
     fn logits(model: &Coca, tokens: &[Vec<u32>], state: &mut DecodeState) -> Vec<f32> {
-        model.decode(tokens, state).unwrap().into_data().try_into_vec_as().unwrap()
+        model
+            .decode(tokens, state)
+            .unwrap()
+            .into_data()
+            .try_into_vec_as()
+            .unwrap()
     }
 
     #[test]
@@ -182,9 +209,14 @@ mod tests {
         let mut plain = model.start_decoding(image, 8).unwrap();
         logits(&model, &[vec![5, 6], vec![7, 8]], &mut plain);
         let plain = logits(&model, &[vec![9], vec![9]], &mut plain);
-        let (vocabulary, close) = (2048, |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-4));
+        let (vocabulary, close) = (2048, |a: &[f32], b: &[f32]| {
+            a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-4)
+        });
         assert!(close(&mixed[..vocabulary], &plain[vocabulary..]));
-        assert!(close(&mixed[vocabulary..2 * vocabulary], &plain[..vocabulary]));
+        assert!(close(
+            &mixed[vocabulary..2 * vocabulary],
+            &plain[..vocabulary]
+        ));
         assert!(!close(&mixed[2 * vocabulary..], &plain[vocabulary..]));
     }
 
@@ -194,7 +226,13 @@ mod tests {
         assert!(model.start_decoding(image.clone(), 0).is_err());
         assert!(model.start_decoding(image.clone(), 25).is_err());
         let mut state = model.start_decoding(image, 3).unwrap();
-        let spoilt = [vec![], vec![vec![1]], vec![vec![1], vec![]], vec![vec![1], vec![2048]], vec![vec![1; 4]; 2]];
+        let spoilt = [
+            vec![],
+            vec![vec![1]],
+            vec![vec![1], vec![]],
+            vec![vec![1], vec![2048]],
+            vec![vec![1; 4]; 2],
+        ];
         for tokens in spoilt {
             assert!(model.decode(&tokens, &mut state).is_err(), "{tokens:?}");
         }

@@ -26,7 +26,9 @@ pub enum Error {
     #[error("cannot decode the image: {0}")]
     ImageDecode(String),
     /// The image is larger than the limit for untrusted input.
-    #[error("the image is {width} x {height} pixels, more than the limit of {limit} pixels; scale it down first")]
+    #[error(
+        "the image is {width} x {height} pixels, more than the limit of {limit} pixels; scale it down first"
+    )]
     ImageTooLarge {
         /// Width in pixels.
         width: u32,

@@ -28,7 +28,10 @@ pub use error::{Error, Result};
 pub use loss::{Forward, LossWeights, Losses, Pair, TextBatch, TokenLoss, contrastive_loss};
 
 /// Row numbers on the device.
-pub(crate) fn indices(rows: &[usize], device: &burn::tensor::Device) -> burn::tensor::Tensor<1, burn::tensor::Int> {
+pub(crate) fn indices(
+    rows: &[usize],
+    device: &burn::tensor::Device,
+) -> burn::tensor::Tensor<1, burn::tensor::Int> {
     let rows: Vec<i32> = rows.iter().map(|&row| row as i32).collect();
     burn::tensor::Tensor::from_data(burn::tensor::TensorData::from(rows.as_slice()), device)
 }

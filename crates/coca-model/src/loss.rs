@@ -17,7 +17,11 @@ pub struct LossWeights {
 
 impl Default for LossWeights {
     fn default() -> Self {
-        Self { contrastive: 1.0, caption: 2.0, language_model: 0.0 }
+        Self {
+            contrastive: 1.0,
+            caption: 2.0,
+            language_model: 0.0,
+        }
     }
 }
 
@@ -58,7 +62,13 @@ impl TextBatch {
             length,
             prefix_lengths: vec![1; rows],
             image_of_row: (0..rows).collect(),
-            pairs: (0..rows).map(|row| Pair { image: row, row, group: row }).collect(),
+            pairs: (0..rows)
+                .map(|row| Pair {
+                    image: row,
+                    row,
+                    group: row,
+                })
+                .collect(),
         }
     }
 
@@ -74,7 +84,10 @@ impl TextBatch {
             && self.ids.len() == rows * self.length
             && self.image_of_row.len() == rows
             && self.image_of_row.iter().all(|&image| image < images)
-            && self.pairs.iter().all(|pair| pair.image < images && pair.row < rows)
+            && self
+                .pairs
+                .iter()
+                .all(|pair| pair.image < images && pair.row < rows)
             && self.ids.iter().all(|&id| (id as usize) < text.vocab_size);
         if fits {
             Ok(())
@@ -95,7 +108,11 @@ impl TextBatch {
             .enumerate()
             .flat_map(|(row, ids)| {
                 let first = first(row);
-                let predicted = ids.iter().enumerate().skip(first.max(1)).filter(move |&(_, &id)| id != pad);
+                let predicted = ids
+                    .iter()
+                    .enumerate()
+                    .skip(first.max(1))
+                    .filter(move |&(_, &id)| id != pad);
                 predicted.map(move |(column, &id)| (row * self.length + column - 1, id))
             })
             .collect()
@@ -104,9 +121,15 @@ impl TextBatch {
     /// Columns up to the last token of the longest row, rounded up so that few shapes occur.
     fn used_columns(&self, pad: u32) -> usize {
         let longest = self.ids.chunks(self.length).map(|ids| {
-            ids.iter().rposition(|&id| id != pad).map_or(0, |last| last + 1)
+            ids.iter()
+                .rposition(|&id| id != pad)
+                .map_or(0, |last| last + 1)
         });
-        longest.max().unwrap_or(0).next_multiple_of(COLUMN_STEP).min(self.length)
+        longest
+            .max()
+            .unwrap_or(0)
+            .next_multiple_of(COLUMN_STEP)
+            .min(self.length)
     }
 }
 
@@ -162,10 +185,16 @@ impl Coca {
     ///
     /// # Errors
     /// [`Error::Input`] when shapes or indices do not fit together, or when nothing is left to learn from.
-    pub fn losses(&self, pixels: Tensor<4>, texts: &TextBatch, weights: LossWeights) -> Result<Losses> {
+    pub fn losses(
+        &self,
+        pixels: Tensor<4>,
+        texts: &TextBatch,
+        weights: LossWeights,
+    ) -> Result<Losses> {
         let forward = self.forward(pixels, texts, weights)?;
-        let contrastive =
-            forward.pairs.map(|(image, text)| contrastive_loss(image, text, self.logit_scale(), &texts.pairs));
+        let contrastive = forward
+            .pairs
+            .map(|(image, text)| contrastive_loss(image, text, self.logit_scale(), &texts.pairs));
         let caption = forward.caption.map(|loss| loss.mean());
         let language_model = forward.language_model.map(|loss| loss.mean());
         let weighted = [
@@ -177,53 +206,104 @@ impl Coca {
             .into_iter()
             .filter_map(|(loss, weight)| loss.clone().map(|loss| loss * weight))
             .reduce(|sum, loss| sum + loss)
-            .ok_or_else(|| Error::Input("every loss weight is 0, or no text has a token to predict".into()))?;
-        Ok(Losses { total, contrastive, caption, language_model })
+            .ok_or_else(|| {
+                Error::Input("every loss weight is 0, or no text has a token to predict".into())
+            })?;
+        Ok(Losses {
+            total,
+            contrastive,
+            caption,
+            language_model,
+        })
     }
 
     /// One pass through each tower (paper §3.2: all losses share one graph); losses with weight zero are left out.
     ///
     /// # Errors
     /// [`Error::Input`] when shapes or indices do not fit together.
-    pub fn forward(&self, pixels: Tensor<4>, texts: &TextBatch, weights: LossWeights) -> Result<Forward> {
+    pub fn forward(
+        &self,
+        pixels: Tensor<4>,
+        texts: &TextBatch,
+        weights: LossWeights,
+    ) -> Result<Forward> {
         texts.check(pixels.dims()[0], self.config())?;
         if texts.rows() == 0 {
-            return Ok(Forward { pairs: None, caption: None, language_model: None });
+            return Ok(Forward {
+                pairs: None,
+                caption: None,
+                language_model: None,
+            });
         }
         let device = pixels.device();
         let pad = self.config().text_cfg.pad_id;
 
         let image = self.encode_image(pixels)?;
         let ids: Vec<i32> = texts.ids.iter().map(|&id| id as i32).collect();
-        let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [texts.rows(), texts.length]), &device);
+        let ids = Tensor::<2, Int>::from_data(
+            TensorData::new(ids, [texts.rows(), texts.length]),
+            &device,
+        );
         let text = self.encode_text(ids)?;
 
         let pairs = (weights.contrastive != 0.0 && !texts.pairs.is_empty()).then(|| {
-            let (images, rows): (Vec<_>, Vec<_>) = texts.pairs.iter().map(|pair| (pair.image, pair.row)).unzip();
-            (pick(image.embedding, &images, &device), pick(text.embedding, &rows, &device))
+            let (images, rows): (Vec<_>, Vec<_>) = texts
+                .pairs
+                .iter()
+                .map(|pair| (pair.image, pair.row))
+                .unzip();
+            (
+                pick(image.embedding, &images, &device),
+                pick(text.embedding, &rows, &device),
+            )
         });
 
-        let predicted = texts.targets(pad, |row| texts.prefix_lengths.get(row).copied().unwrap_or(1));
+        let predicted = texts.targets(pad, |row| {
+            texts.prefix_lengths.get(row).copied().unwrap_or(1)
+        });
         let caption = (weights.caption != 0.0 && !predicted.is_empty()).then(|| {
             let columns = texts.used_columns(pad);
             let tokens = text.tokens.clone().narrow(1, 0, columns);
             let layers = self.text_decoder.image_keys_values(image.tokens);
-            let layers: Vec<_> = layers.into_iter().map(|layer| layer.pick(&texts.image_of_row)).collect();
+            let layers: Vec<_> = layers
+                .into_iter()
+                .map(|layer| layer.pick(&texts.image_of_row))
+                .collect();
             let outputs = self.text_decoder.forward(tokens, &layers);
             let predicted = repositioned(&predicted, texts.length, columns);
-            next_token_loss(outputs, &predicted, |x| self.text_decoder.logits(x), &device)
+            next_token_loss(
+                outputs,
+                &predicted,
+                |x| self.text_decoder.logits(x),
+                &device,
+            )
         });
 
         let everything = texts.targets(pad, |_| 1);
-        let language_model = (weights.language_model != 0.0 && !everything.is_empty())
-            .then(|| next_token_loss(text.tokens, &everything, |x| self.text.language_model_logits(x), &device));
-        Ok(Forward { pairs, caption, language_model })
+        let language_model = (weights.language_model != 0.0 && !everything.is_empty()).then(|| {
+            next_token_loss(
+                text.tokens,
+                &everything,
+                |x| self.text.language_model_logits(x),
+                &device,
+            )
+        });
+        Ok(Forward {
+            pairs,
+            caption,
+            language_model,
+        })
     }
 }
 
 /// The symmetric contrastive loss of n pairs, `[1]`: `image` and `text` are `[n, E]` unit vectors, `scale` is `[1]`,
 /// exp(logit scale).
-pub fn contrastive_loss(image: Tensor<2>, text: Tensor<2>, scale: Tensor<1>, pairs: &[Pair]) -> Tensor<1> {
+pub fn contrastive_loss(
+    image: Tensor<2>,
+    text: Tensor<2>,
+    scale: Tensor<1>,
+    pairs: &[Pair],
+) -> Tensor<1> {
     let logits = image.matmul(text.transpose()) * scale.unsqueeze();
     let targets = positive_shares(pairs, &logits.device());
     // Row and column sums of the targets are both 1 and the targets are symmetric, so they serve both directions.
@@ -235,8 +315,17 @@ pub fn contrastive_loss(image: Tensor<2>, text: Tensor<2>, scale: Tensor<1>, pai
 /// `[n, n]`: 1 / (size of the group) where two pairs share a group, else 0; the identity if none do.
 fn positive_shares(pairs: &[Pair], device: &Device) -> Tensor<2> {
     let size = |group: usize| pairs.iter().filter(|pair| pair.group == group).count() as f32;
-    let share = |a: &Pair, b: &Pair| if a.group == b.group { 1.0 / size(a.group) } else { 0.0 };
-    let shares: Vec<f32> = pairs.iter().flat_map(|a| pairs.iter().map(move |b| share(a, b))).collect();
+    let share = |a: &Pair, b: &Pair| {
+        if a.group == b.group {
+            1.0 / size(a.group)
+        } else {
+            0.0
+        }
+    };
+    let shares: Vec<f32> = pairs
+        .iter()
+        .flat_map(|a| pairs.iter().map(move |b| share(a, b)))
+        .collect();
     Tensor::from_data(TensorData::new(shares, [pairs.len(), pairs.len()]), device)
 }
 
@@ -254,7 +343,10 @@ fn next_token_loss(
     let labels: Vec<i32> = labels.into_iter().map(|id| id as i32).collect();
     let labels = Tensor::<1, Int>::from_data(TensorData::from(labels.as_slice()), device);
     let log_probabilities = log_softmax(logits(chosen), 1);
-    TokenLoss { sum: -log_probabilities.gather(1, labels.unsqueeze_dim(1)).sum(), tokens: positions.len() }
+    TokenLoss {
+        sum: -log_probabilities.gather(1, labels.unsqueeze_dim(1)).sum(),
+        tokens: positions.len(),
+    }
 }
 
 /// Rows of `x` by index.
@@ -267,7 +359,10 @@ fn pick(x: Tensor<2>, rows: &[usize], device: &Device) -> Tensor<2> {
 
 /// Targets of rows of `from` columns, for rows cut to `to` columns. Nothing is lost: what was cut is padding.
 fn repositioned(targets: &[(usize, u32)], from: usize, to: usize) -> Vec<(usize, u32)> {
-    targets.iter().map(|&(at, id)| (at / from * to + at % from, id)).collect()
+    targets
+        .iter()
+        .map(|&(at, id)| (at / from * to + at % from, id))
+        .collect()
 }
 
 #[cfg(test)]
@@ -277,18 +372,33 @@ mod tests {
     use burn::tensor::Distribution;
 
     fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
-        tensor.into_data().try_into_vec_as::<f32>().unwrap().into_iter().map(f64::from).collect()
+        tensor
+            .into_data()
+            .try_into_vec_as::<f32>()
+            .unwrap()
+            .into_iter()
+            .map(f64::from)
+            .collect()
     }
 
     fn close(actual: Tensor<1>, expected: f64) {
         let actual = values(actual)[0];
-        assert!((actual - expected).abs() <= 1e-5 * expected.abs().max(1.0), "{actual}, expected {expected}");
+        assert!(
+            (actual - expected).abs() <= 1e-5 * expected.abs().max(1.0),
+            "{actual}, expected {expected}"
+        );
     }
 
     /// -log softmax(logits)[label], in double precision.
     fn cross_entropy(logits: &[f64], label: usize) -> f64 {
         let largest = logits.iter().copied().fold(f64::MIN, f64::max);
-        largest + logits.iter().map(|logit| (logit - largest).exp()).sum::<f64>().ln() - logits[label]
+        largest
+            + logits
+                .iter()
+                .map(|logit| (logit - largest).exp())
+                .sum::<f64>()
+                .ln()
+            - logits[label]
     }
 
     fn tiny() -> (Coca, Device) {
@@ -303,14 +413,32 @@ mod tests {
 
     /// Two pictures; the first with a question (prefix of 4 tokens) and a caption, the second with a caption.
     fn texts() -> TextBatch {
-        let rows: [&[u32]; 3] = [&[48, 5, 6, 7, 8, 9, 49], &[48, 3, 49], &[48, 11, 12, 13, 49]];
-        let ids = rows.iter().flat_map(|row| row.iter().copied().chain(std::iter::repeat(0)).take(10)).collect();
+        let rows: [&[u32]; 3] = [
+            &[48, 5, 6, 7, 8, 9, 49],
+            &[48, 3, 49],
+            &[48, 11, 12, 13, 49],
+        ];
+        let ids = rows
+            .iter()
+            .flat_map(|row| row.iter().copied().chain(std::iter::repeat(0)).take(10))
+            .collect();
         TextBatch {
             ids,
             length: 10,
             prefix_lengths: vec![4, 1, 1],
             image_of_row: vec![0, 0, 1],
-            pairs: vec![Pair { image: 0, row: 1, group: 0 }, Pair { image: 1, row: 2, group: 1 }],
+            pairs: vec![
+                Pair {
+                    image: 0,
+                    row: 1,
+                    group: 0,
+                },
+                Pair {
+                    image: 1,
+                    row: 2,
+                    group: 1,
+                },
+            ],
         }
     }
 
@@ -319,14 +447,22 @@ mod tests {
         let (model, device) = tiny();
         let pixels = Tensor::<4>::random([2, 3, 64, 64], Distribution::Normal(0.0, 1.0), &device);
         let texts = texts();
-        let weights = LossWeights { contrastive: 0.0, caption: 2.0, language_model: 0.5 };
+        let weights = LossWeights {
+            contrastive: 0.0,
+            caption: 2.0,
+            language_model: 0.5,
+        };
         let losses = model.losses(pixels.clone(), &texts, weights).unwrap();
         assert!(losses.contrastive.is_none());
 
         let ids: Vec<i32> = texts.ids.iter().map(|&id| id as i32).collect();
         let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [3, 10]), &device);
         let unimodal = model.encode_text(ids).unwrap().tokens;
-        let image = pick_images(model.encode_image(pixels).unwrap().tokens, &texts.image_of_row, &device);
+        let image = pick_images(
+            model.encode_image(pixels).unwrap().tokens,
+            &texts.image_of_row,
+            &device,
+        );
         let multimodal = values(model.caption_logits(unimodal.clone(), image));
         let language = values(model.text.language_model_logits(unimodal));
         let mean = |logits: &[f64], first: &dyn Fn(usize) -> usize| {
@@ -363,9 +499,21 @@ mod tests {
         };
         let (image, text, scale) = (random(), random(), 5.0);
         let groups = [0, 1, 0, 3];
-        let pairs: Vec<Pair> =
-            groups.iter().enumerate().map(|(at, &group)| Pair { image: at, row: at, group }).collect();
-        let loss = contrastive_loss(image.clone(), text.clone(), Tensor::from_data([scale], &device), &pairs);
+        let pairs: Vec<Pair> = groups
+            .iter()
+            .enumerate()
+            .map(|(at, &group)| Pair {
+                image: at,
+                row: at,
+                group,
+            })
+            .collect();
+        let loss = contrastive_loss(
+            image.clone(),
+            text.clone(),
+            Tensor::from_data([scale], &device),
+            &pairs,
+        );
 
         let logits = values(image.matmul(text.transpose()) * scale);
         let mut sum = 0.0;
@@ -384,7 +532,9 @@ mod tests {
     fn what_does_not_fit_together_is_an_error() {
         let (model, device) = tiny();
         let losses = |texts: &TextBatch, weights| {
-            model.losses(Tensor::zeros([2, 3, 64, 64], &device), texts, weights).map(|_| ())
+            model
+                .losses(Tensor::zeros([2, 3, 64, 64], &device), texts, weights)
+                .map(|_| ())
         };
         let good = texts();
         losses(&good, LossWeights::default()).unwrap();
@@ -400,7 +550,11 @@ mod tests {
             spoil(&mut texts);
             losses(&texts, LossWeights::default()).unwrap_err();
         }
-        let nothing = LossWeights { contrastive: 0.0, caption: 0.0, language_model: 0.0 };
+        let nothing = LossWeights {
+            contrastive: 0.0,
+            caption: 0.0,
+            language_model: 0.0,
+        };
         losses(&good, nothing).unwrap_err();
     }
 }

@@ -5,7 +5,10 @@ use burn::tensor::{Device, Tensor, module::linear};
 
 use crate::{
     config::ModelConfig,
-    nn::{Activation, BlockConfig, BlockInit, CrossBlock, KeyValues, LayerNorm, Mask, ResidualBlock, normal},
+    nn::{
+        Activation, BlockConfig, BlockInit, CrossBlock, KeyValues, LayerNorm, Mask, ResidualBlock,
+        normal,
+    },
 };
 
 /// Blocks, final norm and the projection to the vocabulary (not tied to the token embedding).
@@ -32,8 +35,12 @@ impl MultimodalTransformer {
         };
         let vocabulary = config.text_cfg.vocab_size;
         Self {
-            resblocks: (0..m.layers).map(|_| ResidualBlock::new(block, device)).collect(),
-            cross_attn: (0..m.layers).map(|_| CrossBlock::new(block, device)).collect(),
+            resblocks: (0..m.layers)
+                .map(|_| ResidualBlock::new(block, device))
+                .collect(),
+            cross_attn: (0..m.layers)
+                .map(|_| CrossBlock::new(block, device))
+                .collect(),
             ln_final: LayerNorm::new(m.width, device),
             text_projection: normal([m.width, vocabulary], (m.width as f64).powf(-0.5), device),
         }
@@ -41,7 +48,10 @@ impl MultimodalTransformer {
 
     /// Keys and values of the image tokens `[B, N, D]`, one pair a layer.
     pub(crate) fn image_keys_values(&self, image_tokens: Tensor<3>) -> Vec<KeyValues> {
-        self.cross_attn.iter().map(|block| block.image_keys_values(image_tokens.clone())).collect()
+        self.cross_attn
+            .iter()
+            .map(|block| block.image_keys_values(image_tokens.clone()))
+            .collect()
     }
 
     /// Unimodal outputs `[T, L, D]` to the decoder's outputs `[T, L, D]`, before the projection.
@@ -61,15 +71,28 @@ impl MultimodalTransformer {
         start: usize,
         mask: &Mask,
     ) -> Tensor<3> {
-        let layers = self.resblocks.iter().zip(&self.cross_attn).zip(caches).zip(image);
+        let layers = self
+            .resblocks
+            .iter()
+            .zip(&self.cross_attn)
+            .zip(caches)
+            .zip(image);
         layers.fold(x, |x, (((block, cross), cache), image)| {
             cross.forward(block.decode(x, cache, start, mask.clone()), image)
         })
     }
 
     /// Empty self-attention caches, one a layer.
-    pub(crate) fn empty_caches(&self, rows: usize, capacity: usize, device: &Device) -> Vec<KeyValues> {
-        self.resblocks.iter().map(|block| block.empty_cache(rows, capacity, device)).collect()
+    pub(crate) fn empty_caches(
+        &self,
+        rows: usize,
+        capacity: usize,
+        device: &Device,
+    ) -> Vec<KeyValues> {
+        self.resblocks
+            .iter()
+            .map(|block| block.empty_cache(rows, capacity, device))
+            .collect()
     }
 
     /// Logits over the vocabulary: `[.., D]` to `[.., vocabulary]`.

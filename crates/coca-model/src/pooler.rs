@@ -16,7 +16,13 @@ pub(crate) struct AttentionalPooler {
 
 impl AttentionalPooler {
     /// `queries` vectors of `width` that attend over tokens of `key_width`.
-    pub(crate) fn new(width: usize, key_width: usize, heads: usize, queries: usize, device: &Device) -> Self {
+    pub(crate) fn new(
+        width: usize,
+        key_width: usize,
+        heads: usize,
+        queries: usize,
+        device: &Device,
+    ) -> Self {
         Self {
             query: normal([queries, width], 1.0, device),
             attn: MultiheadAttention::with_key_width(width, key_width, heads, device),
@@ -30,8 +36,14 @@ impl AttentionalPooler {
         let batch = x.dims()[0];
         let keys_values = self.attn.project_keys_values(self.ln_k.forward(x));
         // The queries are the same for every image, so they are projected once.
-        let queries = self.attn.project_queries(self.ln_q.forward(self.query.val()).unsqueeze());
+        let queries = self
+            .attn
+            .project_queries(self.ln_q.forward(self.query.val()).unsqueeze());
         let [_, heads, length, head_width] = queries.dims();
-        self.attn.attend(queries.expand([batch, heads, length, head_width]), &keys_values, Mask::None)
+        self.attn.attend(
+            queries.expand([batch, heads, length, head_width]),
+            &keys_values,
+            Mask::None,
+        )
     }
 }

@@ -49,10 +49,16 @@ impl TextTransformer {
         Self {
             cls_emb: normal([t.width], 0.01, device),
             positional_embedding: normal([t.context_length + 1, t.width], 0.01, device),
-            token_embedding: TokenEmbedding { weight: normal([t.vocab_size, t.width], 0.02, device) },
+            token_embedding: TokenEmbedding {
+                weight: normal([t.vocab_size, t.width], 0.02, device),
+            },
             transformer: Transformer::new(block, t.layers, device),
             ln_final: LayerNorm::new(t.width, device),
-            text_projection: normal([t.width, config.embed_dim], (t.width as f64).powf(-0.5), device),
+            text_projection: normal(
+                [t.width, config.embed_dim],
+                (t.width as f64).powf(-0.5),
+                device,
+            ),
             pad_id: t.pad_id,
             correct_cls_mask: t.correct_cls_mask,
         }
@@ -70,7 +76,10 @@ impl TextTransformer {
         let x = self.transformer.forward(x, Mask::Hidden(mask));
         let cls = x.clone().narrow(1, length, 1).squeeze_dim::<2>(1);
         TextFeatures {
-            pooled: self.ln_final.forward(cls).matmul(self.text_projection.val()),
+            pooled: self
+                .ln_final
+                .forward(cls)
+                .matmul(self.text_projection.val()),
             tokens: x.narrow(1, 0, length),
         }
     }
@@ -94,12 +103,23 @@ impl TextTransformer {
         let positions = self.positional_embedding.val().narrow(0, start, new);
         let x = embedding(self.token_embedding.weight.val(), ids) + positions.unsqueeze();
         let blocks = self.transformer.resblocks.iter().zip(caches);
-        blocks.fold(x, |x, (block, cache)| block.decode(x, cache, start, mask.clone()))
+        blocks.fold(x, |x, (block, cache)| {
+            block.decode(x, cache, start, mask.clone())
+        })
     }
 
     /// Empty caches, one a block.
-    pub(crate) fn empty_caches(&self, rows: usize, capacity: usize, device: &Device) -> Vec<KeyValues> {
-        self.transformer.resblocks.iter().map(|block| block.empty_cache(rows, capacity, device)).collect()
+    pub(crate) fn empty_caches(
+        &self,
+        rows: usize,
+        capacity: usize,
+        device: &Device,
+    ) -> Vec<KeyValues> {
+        self.transformer
+            .resblocks
+            .iter()
+            .map(|block| block.empty_cache(rows, capacity, device))
+            .collect()
     }
 
     /// Whether key k + 1 (k with the corrected mask) is hidden because text token k is padding.
@@ -116,10 +136,20 @@ impl TextTransformer {
         let device = ids.device();
         let pads = ids.equal_elem(self.pad_id);
         let visible = Tensor::<2, Int>::zeros([rows, 1], &device).equal_elem(1);
-        let columns = if self.correct_cls_mask { vec![pads, visible] } else { vec![visible, pads] };
+        let columns = if self.correct_cls_mask {
+            vec![pads, visible]
+        } else {
+            vec![visible, pads]
+        };
         let total = length + 1;
-        let hidden = Tensor::cat(columns, 1).reshape([rows, 1, 1, total]).expand([rows, 1, total, total]);
+        let hidden = Tensor::cat(columns, 1)
+            .reshape([rows, 1, 1, total])
+            .expand([rows, 1, total, total]);
         let future = Tensor::<2, Bool>::tril_mask([total, total], 0, &device);
-        hidden.bool_or(future.reshape([1, 1, total, total]).expand([rows, 1, total, total]))
+        hidden.bool_or(
+            future
+                .reshape([1, 1, total, total])
+                .expand([rows, 1, total, total]),
+        )
     }
 }

@@ -72,10 +72,18 @@ impl VisionTransformer {
             activation: Activation::of(config),
             init: BlockInit::Torch,
         };
-        let pooled_width = if v.attentional_pool == AttentionalPool::None { v.width } else { embed };
+        let pooled_width = if v.attentional_pool == AttentionalPool::None {
+            v.width
+        } else {
+            embed
+        };
         Self {
             conv1: PatchEmbedding {
-                weight: uniform([v.width, 3, ph, pw], (3.0 * (ph * pw) as f64).powf(-0.5), device),
+                weight: uniform(
+                    [v.width, 3, ph, pw],
+                    (3.0 * (ph * pw) as f64).powf(-0.5),
+                    device,
+                ),
             },
             class_embedding: normal([v.width], scale, device),
             positional_embedding: normal([gh * gw + 1, v.width], scale, device),
@@ -99,7 +107,10 @@ impl VisionTransformer {
         let x = self.embed(pixels);
         let x = self.transformer.forward(self.ln_pre.forward(x), Mask::None);
         let (pooled, tokens) = self.pool(x);
-        ImageFeatures { pooled: pooled.matmul(self.proj.val()), tokens }
+        ImageFeatures {
+            pooled: pooled.matmul(self.proj.val()),
+            tokens,
+        }
     }
 
     /// Patch tokens behind the class token, with positions: `[B, 1 + patches, V]`.
@@ -133,7 +144,11 @@ impl VisionTransformer {
             (Some(captioning), Some(contrastive)) => {
                 let x = self.ln_post.forward(x);
                 let tokens = captioning.forward(x.clone());
-                let source = if self.pool == AttentionalPool::Cascade { tokens.clone() } else { x };
+                let source = if self.pool == AttentionalPool::Cascade {
+                    tokens.clone()
+                } else {
+                    x
+                };
                 (first(&contrastive.forward(source)), tokens)
             }
         }

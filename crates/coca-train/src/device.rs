@@ -44,7 +44,10 @@ impl DeviceKind {
             Self::Vulkan => Ok(Device::vulkan(Default::default())),
             #[cfg(feature = "metal")]
             Self::Metal => Ok(Device::metal(Default::default())),
-            #[allow(unreachable_patterns, reason = "with every feature on, all kinds are handled above")]
+            #[allow(
+                unreachable_patterns,
+                reason = "with every feature on, all kinds are handled above"
+            )]
             other => bail!(
                 "this build has no {other:?} device; it has {:?}. Build with --features {}",
                 Self::BUILT,

@@ -8,7 +8,9 @@ use anyhow::{Context, Result, bail};
 use burn::tensor::Device;
 use coca_model::Coca;
 use coca_model::tasks::{CaptionOptions, Predictor};
-use coca_model::weights::{Adapted, Dtype, LoadOptions, ModelFolder, SelfTest, TensorEntry, adapt, expected};
+use coca_model::weights::{
+    Adapted, Dtype, LoadOptions, ModelFolder, SelfTest, TensorEntry, adapt, expected,
+};
 use pollster::block_on;
 
 /// Room for half precision in the distance of unit vectors.
@@ -17,28 +19,48 @@ const SELF_TEST_TOLERANCE: f32 = 0.02;
 /// Reads a model folder.
 pub fn read(folder: &Path) -> Result<ModelFolder> {
     if !folder.is_dir() {
-        bail!("{} is not a folder; a model folder holds {} and weights", folder.display(), ModelFolder::CONFIG);
+        bail!(
+            "{} is not a folder; a model folder holds {} and weights",
+            folder.display(),
+            ModelFolder::CONFIG
+        );
     }
     ModelFolder::from_files(|name| match std::fs::read(folder.join(name)) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(anyhow::Error::from(error).context(format!("reading {}", folder.join(name).display()))),
+        Err(error) => {
+            Err(anyhow::Error::from(error)
+                .context(format!("reading {}", folder.join(name).display())))
+        }
     })
     .with_context(|| format!("in the model folder {}", folder.display()))
 }
 
 /// Writes a model folder: everything goes into a temporary folder beside it, which then takes its place, so that
 /// `folder` is always whole.
-pub fn write(model: &ModelFolder, folder: &Path, dtype: Option<Dtype>, shard_bytes: u64) -> Result<()> {
+pub fn write(
+    model: &ModelFolder,
+    folder: &Path,
+    dtype: Option<Dtype>,
+    shard_bytes: u64,
+) -> Result<()> {
     replace_folder(folder, |temporary| {
-        model.write(dtype, shard_bytes, |name, bytes| -> Result<()> { write_file(&temporary.join(name), bytes) })
+        model.write(dtype, shard_bytes, |name, bytes| -> Result<()> {
+            write_file(&temporary.join(name), bytes)
+        })
     })
 }
 
 /// The model of a folder, ready to use.
 pub fn predictor(model: &ModelFolder, device: &Device) -> Result<Predictor> {
     let (tokenizer, preprocess) = (model.tokenizer.clone(), model.preprocess_cfg.clone());
-    Ok(Predictor::new(model.model(device)?, tokenizer, preprocess, model.coca.prompts.clone(), device.clone())?)
+    Ok(Predictor::new(
+        model.model(device)?,
+        tokenizer,
+        preprocess,
+        model.coca.prompts.clone(),
+        device.clone(),
+    )?)
 }
 
 /// The weights under the names and shapes that the folder's configuration asks for, with notes on what had to change.
@@ -46,9 +68,19 @@ pub fn predictor(model: &ModelFolder, device: &Device) -> Result<Predictor> {
 pub fn fitted(model: &ModelFolder, device: &Device) -> Result<Adapted> {
     let [rows, columns] = model.model_cfg.vision_cfg.grid();
     let expected = expected(&Coca::new(&model.model_cfg, device)?);
-    let mut fitted = adapt(&model.weights, &expected, &LoadOptions { grid: Some((rows, columns)) })?;
+    let mut fitted = adapt(
+        &model.weights,
+        &expected,
+        &LoadOptions {
+            grid: Some((rows, columns)),
+        },
+    )?;
     for name in ["logit_scale", "logit_bias"] {
-        if let Some(tensor) = fitted.weights.get(name).filter(|tensor| tensor.shape() == [1]) {
+        if let Some(tensor) = fitted
+            .weights
+            .get(name)
+            .filter(|tensor| tensor.shape() == [1])
+        {
             let scalar = TensorEntry::new(tensor.dtype(), Vec::new(), tensor.bytes().to_vec())?;
             fitted.weights.insert(name, scalar);
         }
@@ -61,7 +93,12 @@ pub fn self_test(model: &ModelFolder, device: &Device) -> Result<SelfTest> {
     let predictor = predictor(model, device)?;
     let [height, width] = model.model_cfg.vision_cfg.image_size.dims();
     let rgb = SelfTest::image(height, width);
-    let rgba: Vec<u8> = rgb.as_chunks::<3>().0.iter().flat_map(|&[r, g, b]| [r, g, b, 255]).collect();
+    let rgba: Vec<u8> = rgb
+        .as_chunks::<3>()
+        .0
+        .iter()
+        .flat_map(|&[r, g, b]| [r, g, b, 255])
+        .collect();
     let image = predictor.prepare_rgba(u32::try_from(width)?, u32::try_from(height)?, &rgba)?;
     let image = block_on(predictor.encode_images(&[image]))?;
     let text = "a photo of a dog".to_owned();
@@ -72,7 +109,10 @@ pub fn self_test(model: &ModelFolder, device: &Device) -> Result<SelfTest> {
         text,
         image_embedding: image.embeddings().concat(),
         text_embedding: text_embedding.concat(),
-        caption: caption.into_iter().flat_map(|caption| caption.tokens).collect(),
+        caption: caption
+            .into_iter()
+            .flat_map(|caption| caption.tokens)
+            .collect(),
         tolerance: SELF_TEST_TOLERANCE,
     })
 }
@@ -101,7 +141,8 @@ pub fn replace_folder(folder: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> 
 fn move_into_place(filled: &Path, folder: &Path) -> Result<()> {
     make_readable(filled)?;
     if !folder.exists() {
-        return std::fs::rename(filled, folder).with_context(|| format!("creating {}", folder.display()));
+        return std::fs::rename(filled, folder)
+            .with_context(|| format!("creating {}", folder.display()));
     }
     // A folder cannot be replaced in one step; its predecessor is kept until the new one stands.
     let old = filled.with_extension("old");

@@ -66,7 +66,11 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<()> {
     let device = DeviceKind::open(cli.device)?;
     match cli.command {
-        Command::Train { config, resume, changes } => {
+        Command::Train {
+            config,
+            resume,
+            changes,
+        } => {
             let (config, base) = train::TrainConfig::read(&config, &changes)?;
             if config.threads > 1 {
                 // The threads are busy already; burn's own would only get in their way.
@@ -80,12 +84,16 @@ fn run(cli: Cli) -> Result<()> {
                 if signal.swap(true, Ordering::Relaxed) {
                     std::process::exit(130);
                 }
-                eprintln!("stopping after this step and saving; press Ctrl-C again to quit at once");
+                eprintln!(
+                    "stopping after this step and saving; press Ctrl-C again to quit at once"
+                );
             })
             .context("catching Ctrl-C")?;
             match train::train(&config, &base, &device, resume, &stop)? {
                 train::Outcome::Finished(model) => eprintln!("the model is in {}", model.display()),
-                train::Outcome::Interrupted(step) => eprintln!("saved step {step}; continue with --resume"),
+                train::Outcome::Interrupted(step) => {
+                    eprintln!("saved step {step}; continue with --resume")
+                }
             }
             Ok(())
         }

@@ -3,16 +3,22 @@
 use anyhow::{Context, Result, anyhow};
 
 /// Runs `job` on every item, each on a thread of its own unless there is only one. Results keep their order.
-pub fn side_by_side<I: Send, O: Send>(items: Vec<I>, job: impl Fn(I) -> Result<O> + Sync) -> Result<Vec<O>> {
+pub fn side_by_side<I: Send, O: Send>(
+    items: Vec<I>,
+    job: impl Fn(I) -> Result<O> + Sync,
+) -> Result<Vec<O>> {
     if items.len() == 1 {
         return items.into_iter().map(job).collect();
     }
     let job = &job;
     std::thread::scope(|scope| {
-        let threads: Vec<_> = items.into_iter().map(|item| scope.spawn(move || job(item))).collect();
-        let joined = threads.into_iter().map(|thread| {
-            thread.join().map_err(|_| anyhow!("a thread panicked"))?
-        });
+        let threads: Vec<_> = items
+            .into_iter()
+            .map(|item| scope.spawn(move || job(item)))
+            .collect();
+        let joined = threads
+            .into_iter()
+            .map(|thread| thread.join().map_err(|_| anyhow!("a thread panicked"))?);
         joined.collect()
     })
 }
@@ -27,5 +33,8 @@ pub fn cores() -> usize {
 /// # Errors
 /// Something has been computed before.
 pub fn one_thread_within() -> Result<()> {
-    rayon::ThreadPoolBuilder::new().num_threads(1).build_global().context("setting up threads")
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(1)
+        .build_global()
+        .context("setting up threads")
 }

@@ -15,7 +15,9 @@ impl GoldenDevice {
     /// Starts `"webgpu"` or `"cpu"`.
     pub async fn open(kind: String) -> Outcome<GoldenDevice> {
         // Panics say where they come from, as everywhere else.
-        std::panic::set_hook(Box::new(|panic| wasm_bindgen::throw_str(&panic.to_string())));
+        std::panic::set_hook(Box::new(|panic| {
+            wasm_bindgen::throw_str(&panic.to_string())
+        }));
         match kind.as_str() {
             "webgpu" => Device::wgpu_options()
                 .init_async()
@@ -35,7 +37,9 @@ impl GoldenDevice {
             "outputs" => outputs(&golden, &self.0).await,
             "losses" => losses(&golden, &self.0).await,
             "cached_equals_uncached" => cached_equals_uncached(&golden, &self.0).await,
-            "generated_ids" => generated_ids(&golden, &self.0).await.map(|calls| calls as f32),
+            "generated_ids" => generated_ids(&golden, &self.0)
+                .await
+                .map(|calls| calls as f32),
             _ => Err(format!("there is no check {name:?}")),
         }
     }

@@ -14,11 +14,18 @@ pub(crate) async fn tensor<const D: usize>(
     tolerance: f32,
 ) -> Outcome<f32> {
     let shape = actual.dims().to_vec();
-    let data = actual.into_data_async().await.map_err(|error| format!("{name}: {error}"))?;
-    let actual: Vec<f32> = data.try_into_vec_as().map_err(|error| format!("{name}: {error:?}"))?;
+    let data = actual
+        .into_data_async()
+        .await
+        .map_err(|error| format!("{name}: {error}"))?;
+    let actual: Vec<f32> = data
+        .try_into_vec_as()
+        .map_err(|error| format!("{name}: {error:?}"))?;
     let (expected_shape, expected) = golden.f32(name)?;
     if shape != expected_shape {
-        return Err(format!("{name}: shape {shape:?}, expected {expected_shape:?}"));
+        return Err(format!(
+            "{name}: shape {shape:?}, expected {expected_shape:?}"
+        ));
     }
     values(name, &actual, &expected, tolerance)
 }
@@ -26,9 +33,15 @@ pub(crate) async fn tensor<const D: usize>(
 /// Compares two lists; returns the largest error relative to the largest expected magnitude.
 pub(crate) fn values(name: &str, actual: &[f32], expected: &[f32], tolerance: f32) -> Outcome<f32> {
     if actual.len() != expected.len() {
-        return Err(format!("{name}: {} values, expected {}", actual.len(), expected.len()));
+        return Err(format!(
+            "{name}: {} values, expected {}",
+            actual.len(),
+            expected.len()
+        ));
     }
-    let magnitude = expected.iter().fold(f32::MIN_POSITIVE, |largest, value| largest.max(value.abs()));
+    let magnitude = expected
+        .iter()
+        .fold(f32::MIN_POSITIVE, |largest, value| largest.max(value.abs()));
     let mut worst = (0.0_f32, 0);
     for (at, (a, e)) in actual.iter().zip(expected).enumerate() {
         let error = (a - e).abs() / magnitude;

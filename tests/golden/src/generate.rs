@@ -17,20 +17,37 @@ pub async fn generated_ids(golden: &Golden, device: &Device) -> Outcome<usize> {
     let text = |error: coca_model::Error| error.to_string();
     let model = golden.model(device)?;
     let common = &golden.meta["common"];
-    let id = |name: &str| common[name].as_u64().map(|id| id as u32).ok_or_else(|| format!("no {name}"));
-    let special =
-        SpecialIds { start: id("sot_token_id")?, end: id("eos_token_id")?, pad: id("pad_token_id")? };
+    let id = |name: &str| {
+        common[name]
+            .as_u64()
+            .map(|id| id as u32)
+            .ok_or_else(|| format!("no {name}"))
+    };
+    let special = SpecialIds {
+        start: id("sot_token_id")?,
+        end: id("eos_token_id")?,
+        pad: id("pad_token_id")?,
+    };
     let capacity = model.config().text_cfg.context_length;
-    let image_tokens = model.encode_image(golden.tensor("in.image", device)?).map_err(text)?.tokens;
+    let image_tokens = model
+        .encode_image(golden.tensor("in.image", device)?)
+        .map_err(text)?
+        .tokens;
     let calls = golden.meta["calls"].as_object().ok_or("no calls")?;
     for (name, call) in calls {
-        let prompts: Vec<Vec<u32>> =
-            serde_json::from_value(call["args"]["prompt"].clone()).unwrap_or(vec![vec![special.start]]);
+        let prompts: Vec<Vec<u32>> = serde_json::from_value(call["args"]["prompt"].clone())
+            .unwrap_or(vec![vec![special.start]]);
         let mut decoder = CocaDecoder::new(&model, image_tokens.clone(), capacity).map_err(text)?;
-        let prompt = Prompt { rows: image_tokens.dims()[0], prefix: &prompts[0], special, capacity };
+        let prompt = Prompt {
+            rows: image_tokens.dims()[0],
+            prefix: &prompts[0],
+            special,
+            capacity,
+        };
         let mut ignore = |_| ControlFlow::Continue(());
-        let texts =
-            generate(&mut decoder, prompt, &options(&call["args"])?, &mut ignore).await.map_err(text)?;
+        let texts = generate(&mut decoder, prompt, &options(&call["args"])?, &mut ignore)
+            .await
+            .map_err(text)?;
         let expected: Vec<Vec<u32>> =
             serde_json::from_value(call["ids"].clone()).map_err(|error| error.to_string())?;
         let actual = padded(&texts, special.pad);
@@ -45,9 +62,10 @@ pub async fn generated_ids(golden: &Golden, device: &Device) -> Outcome<usize> {
 fn options(args: &Value) -> Outcome<GenerateOptions> {
     let number = |name: &str, default: usize| args[name].as_u64().map_or(default, |n| n as usize);
     let strategy = match args["generation_type"].as_str() {
-        Some("top_k") => {
-            Strategy::Sample(Sampling { top_k: Some(number("top_k", 1)), ..Sampling::default() })
-        }
+        Some("top_k") => Strategy::Sample(Sampling {
+            top_k: Some(number("top_k", 1)),
+            ..Sampling::default()
+        }),
         Some("beam_search") => Strategy::Beam(Beams {
             beams: number("num_beams", 6),
             groups: number("num_beam_groups", 3),

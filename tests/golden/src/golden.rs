@@ -36,7 +36,14 @@ impl Golden {
         }
         let [rows, columns] = config.vision_cfg.grid();
         let model = Coca::new(&config, device).map_err(|error| error.to_string())?;
-        load(model, &weights, &LoadOptions { grid: Some((rows, columns)) }).map_err(|error| error.to_string())
+        load(
+            model,
+            &weights,
+            &LoadOptions {
+                grid: Some((rows, columns)),
+            },
+        )
+        .map_err(|error| error.to_string())
     }
 
     /// The model's configuration.
@@ -47,12 +54,17 @@ impl Golden {
 
     /// A scalar of the JSON file.
     pub fn scalar(&self, name: &str) -> Outcome<f32> {
-        self.meta[name].as_f64().map(|value| value as f32).ok_or_else(|| format!("no number `{name}`"))
+        self.meta[name]
+            .as_f64()
+            .map(|value| value as f32)
+            .ok_or_else(|| format!("no number `{name}`"))
     }
 
     /// Shape and values of a float tensor.
     pub fn f32(&self, name: &str) -> Outcome<(Vec<usize>, Vec<f32>)> {
-        self.tensors.get_f32(name).map_err(|error| error.to_string())
+        self.tensors
+            .get_f32(name)
+            .map_err(|error| error.to_string())
     }
 
     /// Whether the file has a tensor.
@@ -68,9 +80,17 @@ impl Golden {
 
     /// A matrix of token ids: its rows.
     pub fn ids(&self, name: &str) -> Outcome<Vec<Vec<u32>>> {
-        let entry = self.tensors.get(name).ok_or_else(|| format!("no tensor `{name}`"))?;
-        let values: Vec<u32> =
-            entry.bytes().as_chunks::<8>().0.iter().map(|&bytes| i64::from_le_bytes(bytes) as u32).collect();
+        let entry = self
+            .tensors
+            .get(name)
+            .ok_or_else(|| format!("no tensor `{name}`"))?;
+        let values: Vec<u32> = entry
+            .bytes()
+            .as_chunks::<8>()
+            .0
+            .iter()
+            .map(|&bytes| i64::from_le_bytes(bytes) as u32)
+            .collect();
         let columns = entry.shape().last().copied().unwrap_or(1);
         Ok(values.chunks(columns).map(<[u32]>::to_vec).collect())
     }

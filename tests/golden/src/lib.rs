@@ -12,15 +12,21 @@ mod golden;
 mod model;
 
 pub use decoding::cached_equals_uncached;
-#[cfg(not(target_arch = "wasm32"))]
-pub use model::gradients;
 pub use generate::generated_ids;
 pub use golden::Golden;
+#[cfg(not(target_arch = "wasm32"))]
+pub use model::gradients;
 pub use model::{losses, outputs};
 
 /// The models that open_clip's numbers were written for.
-pub const MODELS: [&str; 6] =
-    ["tiny", "tiny_nopool", "tiny_cascade", "tiny_parallel", "tiny_quickgelu_ls", "tiny_bias"];
+pub const MODELS: [&str; 6] = [
+    "tiny",
+    "tiny_nopool",
+    "tiny_cascade",
+    "tiny_parallel",
+    "tiny_quickgelu_ls",
+    "tiny_bias",
+];
 
 /// A failed check: what differs, by how much and where.
 pub type Outcome<T = ()> = Result<T, String>;

@@ -17,19 +17,28 @@ fn text<E: std::fmt::Display>(error: E) -> String {
 /// Embeddings, image tokens, text tokens and logits.
 pub async fn outputs(golden: &Golden, device: &Device) -> Outcome<f32> {
     let model = golden.model(device)?;
-    let image = model.encode_image(golden.tensor("in.image", device)?).map_err(text)?;
+    let image = model
+        .encode_image(golden.tensor("in.image", device)?)
+        .map_err(text)?;
     let rows = golden.ids("in.text")?;
     let words = model.encode_text(id_tensor(&rows, device)).map_err(text)?;
     let length = rows[0].len();
     let full = model.caption_logits(words.tokens.clone(), image.tokens.clone());
-    let labelled = model.caption_logits(words.tokens.clone().narrow(1, 0, length - 1), image.tokens.clone());
+    let labelled = model.caption_logits(
+        words.tokens.clone().narrow(1, 0, length - 1),
+        image.tokens.clone(),
+    );
     let prefix: Vec<Vec<u32>> = rows.iter().map(|row| row[..6].to_vec()).collect();
-    let prefix = model.encode_text(id_tensor(&prefix, device)).map_err(text)?;
+    let prefix = model
+        .encode_text(id_tensor(&prefix, device))
+        .map_err(text)?;
     let prefix = model.caption_logits(prefix.tokens, image.tokens.clone());
 
     let mut worst = 0.0_f32;
-    worst = worst.max(compare::tensor(golden, "out.image_features", image.embedding, OUTPUTS).await?);
-    worst = worst.max(compare::tensor(golden, "out.text_features", words.embedding, OUTPUTS).await?);
+    worst =
+        worst.max(compare::tensor(golden, "out.image_features", image.embedding, OUTPUTS).await?);
+    worst =
+        worst.max(compare::tensor(golden, "out.text_features", words.embedding, OUTPUTS).await?);
     worst = worst.max(compare::tensor(golden, "out.image_embs", image.tokens, OUTPUTS).await?);
     worst = worst.max(compare::tensor(golden, "out.text_token_embs", words.tokens, OUTPUTS).await?);
     worst = worst.max(compare::tensor(golden, "out.logits_full", full, OUTPUTS).await?);
@@ -42,8 +51,14 @@ fn forward(golden: &Golden, model: &coca_model::Coca, device: &Device) -> Outcom
     let rows = golden.ids("in.text")?;
     let length = rows[0].len();
     let texts = TextBatch::captions(rows.concat(), length);
-    let weights = LossWeights { contrastive: 1.0, caption: 2.0, language_model: 0.0 };
-    model.losses(golden.tensor("in.image", device)?, &texts, weights).map_err(text)
+    let weights = LossWeights {
+        contrastive: 1.0,
+        caption: 2.0,
+        language_model: 0.0,
+    };
+    model
+        .losses(golden.tensor("in.image", device)?, &texts, weights)
+        .map_err(text)
 }
 
 /// The contrastive and captioning losses and their weighted sum.
@@ -58,8 +73,15 @@ pub async fn losses(golden: &Golden, device: &Device) -> Outcome<f32> {
     for (name, loss) in computed {
         let loss = loss.ok_or_else(|| format!("{name} was not computed"))?;
         let data = loss.into_data_async().await.map_err(text)?;
-        let value: Vec<f32> = data.try_into_vec_as().map_err(|error| format!("{name}: {error:?}"))?;
-        worst = worst.max(compare::values(name, &value, &[golden.scalar(name)?], LOSSES)?);
+        let value: Vec<f32> = data
+            .try_into_vec_as()
+            .map_err(|error| format!("{name}: {error:?}"))?;
+        worst = worst.max(compare::values(
+            name,
+            &value,
+            &[golden.scalar(name)?],
+            LOSSES,
+        )?);
     }
     Ok(worst)
 }
@@ -87,7 +109,10 @@ pub async fn gradients(golden: &Golden, device: &Device) -> Outcome<f32> {
         }
 
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            let gradient = param.val().grad(self.gradients).map(|gradient| gradient.into_data());
+            let gradient = param
+                .val()
+                .grad(self.gradients)
+                .map(|gradient| gradient.into_data());
             let values = gradient.and_then(|data| data.try_into_vec_as().ok());
             self.found.push((self.path.join("."), values));
         }
@@ -96,13 +121,20 @@ pub async fn gradients(golden: &Golden, device: &Device) -> Outcome<f32> {
     let model = golden.model(device)?;
     let losses = forward(golden, &model, device)?;
     let gradients = losses.total.backward();
-    let mut collect = Collect { gradients: &gradients, path: Vec::new(), found: Vec::new() };
+    let mut collect = Collect {
+        gradients: &gradients,
+        path: Vec::new(),
+        found: Vec::new(),
+    };
     model.visit(&mut collect);
 
     let (mut worst, mut squares) = (0.0_f32, 0.0_f64);
     for (name, gradient) in &collect.found {
         let Some(gradient) = gradient else { continue };
-        squares += gradient.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>();
+        squares += gradient
+            .iter()
+            .map(|&value| f64::from(value).powi(2))
+            .sum::<f64>();
         let key = format!("grad.{name}");
         if golden.has(&key) {
             worst = worst.max(compare::values(&key, gradient, &golden.f32(&key)?.1, 1e-3)?);

@@ -2,11 +2,16 @@
 //! each a cargo feature): `COCA_TEST_DEVICE=wgpu cargo test --release -p coca-golden --features wgpu`.
 
 use burn::tensor::Device;
-use coca_golden::{Golden, MODELS, cached_equals_uncached, generated_ids, gradients, losses, outputs};
+use coca_golden::{
+    Golden, MODELS, cached_equals_uncached, generated_ids, gradients, losses, outputs,
+};
 use pollster::block_on;
 
 fn device() -> Device {
-    match std::env::var("COCA_TEST_DEVICE").as_deref().unwrap_or("flex") {
+    match std::env::var("COCA_TEST_DEVICE")
+        .as_deref()
+        .unwrap_or("flex")
+    {
         "flex" => Device::flex(),
         #[cfg(feature = "wgpu")]
         "wgpu" => Device::wgpu(Default::default()),
@@ -14,7 +19,9 @@ fn device() -> Device {
         "vulkan" => Device::vulkan(Default::default()),
         #[cfg(feature = "cuda")]
         "cuda" => Device::cuda(0),
-        other => panic!("COCA_TEST_DEVICE is {other}: unknown, or its cargo feature is not enabled"),
+        other => {
+            panic!("COCA_TEST_DEVICE is {other}: unknown, or its cargo feature is not enabled")
+        }
     }
 }
 
@@ -43,7 +50,11 @@ fn losses_equal_open_clip() {
 #[test]
 fn gradients_equal_open_clip() {
     for name in MODELS {
-        let error = block_on(gradients(&golden(&format!("model_{name}")), &device().autodiff())).unwrap();
+        let error = block_on(gradients(
+            &golden(&format!("model_{name}")),
+            &device().autodiff(),
+        ))
+        .unwrap();
         println!("{name}: gradients within {error:.1e}");
     }
 }
@@ -51,7 +62,11 @@ fn gradients_equal_open_clip() {
 #[test]
 fn cached_decoding_equals_uncached() {
     for name in MODELS {
-        let error = block_on(cached_equals_uncached(&golden(&format!("model_{name}")), &device())).unwrap();
+        let error = block_on(cached_equals_uncached(
+            &golden(&format!("model_{name}")),
+            &device(),
+        ))
+        .unwrap();
         println!("{name}: every step within {error:.1e}");
     }
 }

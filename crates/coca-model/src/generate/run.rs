@@ -216,10 +216,7 @@ impl<'a> Run<'a> {
     pub fn largest_id(&self) -> u32 {
         let SpecialIds { start, end, pad } = self.special;
         let prefixes = self.prefixes.iter().copied().flatten().copied();
-        prefixes
-            .chain([start, end, pad])
-            .max()
-            .unwrap_or_default()
+        prefixes.chain([start, end, pad]).max().unwrap_or_default()
     }
 
     /// What the processors change and beams sum up: log-probabilities; the logits themselves in open_clip's mode.

@@ -42,7 +42,10 @@ impl KeyValues {
             return self;
         }
         let rows = indices(rows, &self.keys.device());
-        Self { keys: self.keys.select(0, rows.clone()), values: self.values.select(0, rows) }
+        Self {
+            keys: self.keys.select(0, rows.clone()),
+            values: self.values.select(0, rows),
+        }
     }
 }
 
@@ -73,12 +76,23 @@ impl MultiheadAttention {
     }
 
     /// Keys and values of width `key_width`; packed where that equals `width`, as PyTorch stores it.
-    pub(crate) fn with_key_width(width: usize, key_width: usize, heads: usize, device: &Device) -> Self {
+    pub(crate) fn with_key_width(
+        width: usize,
+        key_width: usize,
+        heads: usize,
+        device: &Device,
+    ) -> Self {
         let packed = Self::new(width, heads, BlockInit::Torch, device);
         if width == key_width {
             return packed;
         }
-        let xavier = |columns: usize| uniform([width, columns], (6.0 / (width + columns) as f64).sqrt(), device);
+        let xavier = |columns: usize| {
+            uniform(
+                [width, columns],
+                (6.0 / (width + columns) as f64).sqrt(),
+                device,
+            )
+        };
         Self {
             in_proj_weight: None,
             q_proj_weight: Some(xavier(width)),
@@ -101,7 +115,13 @@ impl MultiheadAttention {
         };
         let projected = linear(x, weight.val().transpose(), Some(self.in_proj_bias.val()));
         let [q, k, v] = split3(projected);
-        (self.split_heads(q), KeyValues { keys: self.split_heads(k), values: self.split_heads(v) })
+        (
+            self.split_heads(q),
+            KeyValues {
+                keys: self.split_heads(k),
+                values: self.split_heads(v),
+            },
+        )
     }
 
     /// `[B, L, width]` to `[B, H, L, width / H]`.
@@ -121,18 +141,31 @@ impl MultiheadAttention {
         let bias = self.in_proj_bias.val();
         let width = bias.dims()[0] / 3;
         let bias = |part: usize| Some(bias.clone().narrow(0, part * width, width));
-        let weight = |part: usize, own: &Option<Param<Tensor<2>>>| match (&self.in_proj_weight, own) {
+        let weight = |part: usize, own: &Option<Param<Tensor<2>>>| match (&self.in_proj_weight, own)
+        {
             (Some(packed), _) => packed.val().narrow(0, part * width, width),
             (None, Some(own)) => own.val(),
             (None, None) => unreachable!("constructed with one of the two forms"),
         };
-        let keys = linear(x.clone(), weight(1, &self.k_proj_weight).transpose(), bias(1));
+        let keys = linear(
+            x.clone(),
+            weight(1, &self.k_proj_weight).transpose(),
+            bias(1),
+        );
         let values = linear(x, weight(2, &self.v_proj_weight).transpose(), bias(2));
-        KeyValues { keys: self.split_heads(keys), values: self.split_heads(values) }
+        KeyValues {
+            keys: self.split_heads(keys),
+            values: self.split_heads(values),
+        }
     }
 
     /// softmax(Q Kᵀ / √d) V, heads joined, projected: `[B, L_query, width]`.
-    pub(crate) fn attend(&self, queries: Tensor<4>, keys_values: &KeyValues, mask: Mask) -> Tensor<3> {
+    pub(crate) fn attend(
+        &self,
+        queries: Tensor<4>,
+        keys_values: &KeyValues,
+        mask: Mask,
+    ) -> Tensor<3> {
         let (hidden, is_causal) = match mask {
             Mask::None => (None, false),
             Mask::Causal => (None, true),
@@ -141,9 +174,15 @@ impl MultiheadAttention {
         let KeyValues { keys, values } = keys_values.clone();
         let [batch, heads, length, head_width] = queries.dims();
         let hidden = hidden.map(|mask| mask.expand([batch, heads, length, keys.dims()[2]]));
-        let options = AttentionModuleOptions { scale: None, softcap: None, is_causal };
+        let options = AttentionModuleOptions {
+            scale: None,
+            softcap: None,
+            is_causal,
+        };
         let attended = attention(queries, keys, values, hidden, None, options);
-        let joined = attended.swap_dims(1, 2).reshape([batch, length, heads * head_width]);
+        let joined = attended
+            .swap_dims(1, 2)
+            .reshape([batch, length, heads * head_width]);
         self.out_proj.forward(joined)
     }
 
@@ -155,7 +194,8 @@ impl MultiheadAttention {
 
     fn split_heads(&self, x: Tensor<3>) -> Tensor<4> {
         let [batch, length, width] = x.dims();
-        x.reshape([batch, length, self.heads, width / self.heads]).swap_dims(1, 2)
+        x.reshape([batch, length, self.heads, width / self.heads])
+            .swap_dims(1, 2)
     }
 }
 

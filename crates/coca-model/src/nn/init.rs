@@ -4,18 +4,36 @@ use burn::module::{Param, ParamId};
 use burn::tensor::{Device, Distribution, Shape, Tensor};
 
 /// A parameter drawn from N(0, std²).
-pub(crate) fn normal<const D: usize>(shape: [usize; D], std: f64, device: &Device) -> Param<Tensor<D>> {
-    lazy(shape, device, move |device| Tensor::random(shape, Distribution::Normal(0.0, std), device))
+pub(crate) fn normal<const D: usize>(
+    shape: [usize; D],
+    std: f64,
+    device: &Device,
+) -> Param<Tensor<D>> {
+    lazy(shape, device, move |device| {
+        Tensor::random(shape, Distribution::Normal(0.0, std), device)
+    })
 }
 
 /// A parameter drawn from U(-bound, bound).
-pub(crate) fn uniform<const D: usize>(shape: [usize; D], bound: f64, device: &Device) -> Param<Tensor<D>> {
-    lazy(shape, device, move |device| Tensor::random(shape, Distribution::Uniform(-bound, bound), device))
+pub(crate) fn uniform<const D: usize>(
+    shape: [usize; D],
+    bound: f64,
+    device: &Device,
+) -> Param<Tensor<D>> {
+    lazy(shape, device, move |device| {
+        Tensor::random(shape, Distribution::Uniform(-bound, bound), device)
+    })
 }
 
 /// A parameter that starts as one value everywhere.
-pub(crate) fn constant<const D: usize>(shape: [usize; D], value: f64, device: &Device) -> Param<Tensor<D>> {
-    lazy(shape, device, move |device| Tensor::full(shape, value, device))
+pub(crate) fn constant<const D: usize>(
+    shape: [usize; D],
+    value: f64,
+    device: &Device,
+) -> Param<Tensor<D>> {
+    lazy(shape, device, move |device| {
+        Tensor::full(shape, value, device)
+    })
 }
 
 fn lazy<const D: usize>(
@@ -27,7 +45,11 @@ fn lazy<const D: usize>(
         ParamId::new(),
         move |device, require_grad| {
             let tensor = init(device);
-            if require_grad { tensor.require_grad() } else { tensor }
+            if require_grad {
+                tensor.require_grad()
+            } else {
+                tensor
+            }
         },
         device.clone(),
         true,
@@ -58,12 +80,20 @@ impl BlockInit {
     }
 
     /// Weights of a layer whose output joins the residual stream of `width`.
-    pub(crate) fn residual(self, rows: usize, columns: usize, width: usize, device: &Device) -> Param<Tensor<2>> {
+    pub(crate) fn residual(
+        self,
+        rows: usize,
+        columns: usize,
+        width: usize,
+        device: &Device,
+    ) -> Param<Tensor<2>> {
         match self {
             Self::Torch => uniform([rows, columns], (columns as f64).powf(-0.5), device),
-            Self::Clip { layers } => {
-                normal([rows, columns], (width as f64).powf(-0.5) * (2.0 * layers as f64).powf(-0.5), device)
-            }
+            Self::Clip { layers } => normal(
+                [rows, columns],
+                (width as f64).powf(-0.5) * (2.0 * layers as f64).powf(-0.5),
+                device,
+            ),
         }
     }
 

@@ -18,7 +18,10 @@ pub(crate) struct LayerNorm {
 impl LayerNorm {
     /// The identity scale and shift over `width`.
     pub(crate) fn new(width: usize, device: &Device) -> Self {
-        Self { weight: constant([width], 1.0, device), bias: constant([width], 0.0, device) }
+        Self {
+            weight: constant([width], 1.0, device),
+            bias: constant([width], 0.0, device),
+        }
     }
 
     /// `[.., width]` to the same shape.

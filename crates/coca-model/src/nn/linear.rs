@@ -16,17 +16,27 @@ impl Linear {
     /// A layer with the given weights and a zero bias.
     pub(crate) fn zero_bias(weight: Param<Tensor<2>>, device: &Device) -> Self {
         let [rows, _] = weight.lazy_shape().dims();
-        Self { weight, bias: Some(constant([rows], 0.0, device)) }
+        Self {
+            weight,
+            bias: Some(constant([rows], 0.0, device)),
+        }
     }
 
     /// A layer with the given weights and PyTorch's default bias, U(±1/√in).
     pub(crate) fn torch_bias(weight: Param<Tensor<2>>, device: &Device) -> Self {
         let [rows, columns] = weight.lazy_shape().dims();
-        Self { weight, bias: Some(uniform([rows], (columns as f64).powf(-0.5), device)) }
+        Self {
+            weight,
+            bias: Some(uniform([rows], (columns as f64).powf(-0.5), device)),
+        }
     }
 
     /// `[.., in]` to `[.., out]`.
     pub(crate) fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        linear(x, self.weight.val().transpose(), self.bias.as_ref().map(Param::val))
+        linear(
+            x,
+            self.weight.val().transpose(),
+            self.bias.as_ref().map(Param::val),
+        )
     }
 }

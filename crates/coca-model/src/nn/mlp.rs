@@ -19,7 +19,11 @@ pub(crate) enum Activation {
 impl Activation {
     /// The activation that a configuration asks for.
     pub(crate) fn of(config: &ModelConfig) -> Self {
-        if config.quick_gelu { Self::QuickGelu } else { Self::Gelu }
+        if config.quick_gelu {
+            Self::QuickGelu
+        } else {
+            Self::Gelu
+        }
     }
 
     fn forward<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
@@ -56,6 +60,7 @@ impl Mlp {
 
     /// `[.., width]` to the same shape.
     pub(crate) fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        self.c_proj.forward(self.activation.forward(self.c_fc.forward(x)))
+        self.c_proj
+            .forward(self.activation.forward(self.c_fc.forward(x)))
     }
 }

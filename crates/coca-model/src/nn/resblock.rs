@@ -18,7 +18,9 @@ struct LayerScale {
 
 impl LayerScale {
     fn new(width: usize, value: Option<f64>, device: &Device) -> Option<Self> {
-        value.map(|value| Self { gamma: constant([width], value, device) })
+        value.map(|value| Self {
+            gamma: constant([width], value, device),
+        })
     }
 }
 
@@ -53,7 +55,14 @@ pub(crate) struct ResidualBlock {
 
 impl ResidualBlock {
     pub(crate) fn new(config: BlockConfig, device: &Device) -> Self {
-        let BlockConfig { width, heads, hidden, layer_scale, activation, init } = config;
+        let BlockConfig {
+            width,
+            heads,
+            hidden,
+            layer_scale,
+            activation,
+            init,
+        } = config;
         Self {
             ln_1: LayerNorm::new(width, device),
             attn: MultiheadAttention::new(width, heads, init, device),
@@ -71,7 +80,13 @@ impl ResidualBlock {
     }
 
     /// One step of cached decoding: `x` is `[B, n, width]` at positions `start..start + n` of the cache.
-    pub(crate) fn decode(&self, x: Tensor<3>, cache: &mut KeyValues, start: usize, mask: Mask) -> Tensor<3> {
+    pub(crate) fn decode(
+        &self,
+        x: Tensor<3>,
+        cache: &mut KeyValues,
+        start: usize,
+        mask: Mask,
+    ) -> Tensor<3> {
         let [rows, new, _] = x.dims();
         let (queries, fresh) = self.attn.project_self(self.ln_1.forward(x.clone()));
         let [_, heads, _, head_width] = cache.keys.dims();
@@ -85,7 +100,10 @@ impl ResidualBlock {
     /// A cache of zeros for `rows` sequences of up to `capacity` tokens.
     pub(crate) fn empty_cache(&self, rows: usize, capacity: usize, device: &Device) -> KeyValues {
         let shape = self.attn.cache_shape(rows, capacity);
-        KeyValues { keys: Tensor::zeros(shape, device), values: Tensor::zeros(shape, device) }
+        KeyValues {
+            keys: Tensor::zeros(shape, device),
+            values: Tensor::zeros(shape, device),
+        }
     }
 
     fn feed_forward(&self, x: Tensor<3>) -> Tensor<3> {
@@ -108,13 +126,29 @@ pub(crate) struct CrossBlock {
 
 impl CrossBlock {
     pub(crate) fn new(config: BlockConfig, device: &Device) -> Self {
-        let ResidualBlock { ln_1, attn, ls_1, ln_2, mlp, ls_2 } = ResidualBlock::new(config, device);
-        Self { ln_1, ln_1_kv: LayerNorm::new(config.width, device), attn, ls_1, ln_2, mlp, ls_2 }
+        let ResidualBlock {
+            ln_1,
+            attn,
+            ls_1,
+            ln_2,
+            mlp,
+            ls_2,
+        } = ResidualBlock::new(config, device);
+        Self {
+            ln_1,
+            ln_1_kv: LayerNorm::new(config.width, device),
+            attn,
+            ls_1,
+            ln_2,
+            mlp,
+            ls_2,
+        }
     }
 
     /// Keys and values of the image tokens `[B, N, width]`.
     pub(crate) fn image_keys_values(&self, image_tokens: Tensor<3>) -> KeyValues {
-        self.attn.project_keys_values(self.ln_1_kv.forward(image_tokens))
+        self.attn
+            .project_keys_values(self.ln_1_kv.forward(image_tokens))
     }
 
     /// `x` is `[B, L, width]`; every text position sees every image token.
@@ -134,11 +168,17 @@ pub(crate) struct Transformer {
 
 impl Transformer {
     pub(crate) fn new(config: BlockConfig, layers: usize, device: &Device) -> Self {
-        Self { resblocks: (0..layers).map(|_| ResidualBlock::new(config, device)).collect() }
+        Self {
+            resblocks: (0..layers)
+                .map(|_| ResidualBlock::new(config, device))
+                .collect(),
+        }
     }
 
     /// `[B, L, width]` to the same shape.
     pub(crate) fn forward(&self, x: Tensor<3>, mask: Mask) -> Tensor<3> {
-        self.resblocks.iter().fold(x, |x, block| block.forward(x, mask.clone()))
+        self.resblocks
+            .iter()
+            .fold(x, |x, block| block.forward(x, mask.clone()))
     }
 }

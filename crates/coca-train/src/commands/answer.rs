@@ -47,14 +47,27 @@ struct Choice<'a> {
 
 /// Runs the command.
 pub fn run(args: &Args, device: &Device) -> Result<()> {
-    let choices = args.choices.as_deref().map(|text| labels::list(text, "choice")).transpose()?;
+    let choices = args
+        .choices
+        .as_deref()
+        .map(|text| labels::list(text, "choice"))
+        .transpose()?;
     let predictor = args.model.open(device)?;
     let options = GenerateOptions::for_answers();
     images::each_batch(&predictor, &args.images, |names, images| {
         let mut go_on = |_: coca_model::tasks::TextEvent<'_>| ControlFlow::Continue(());
-        let answers = predictor.answer(images, &args.question, choices.as_deref(), &options, &mut go_on);
+        let answers = predictor.answer(
+            images,
+            &args.question,
+            choices.as_deref(),
+            &options,
+            &mut go_on,
+        );
         let answers = block_on(answers).map_err(UsageError::from_setting)?;
-        names.iter().zip(&answers).try_for_each(|(image, answer)| print(args, image, answer))
+        names
+            .iter()
+            .zip(&answers)
+            .try_for_each(|(image, answer)| print(args, image, answer))
     })
 }
 
@@ -62,13 +75,29 @@ fn print(args: &Args, image: &str, answer: &Answer) -> Result<()> {
     let choices = answer.choices.as_deref();
     if args.model.json {
         let choices = choices.map(|choices| {
-            choices.iter().map(|choice| Choice { answer: &choice.answer, score: choice.score }).collect()
+            choices
+                .iter()
+                .map(|choice| Choice {
+                    answer: &choice.answer,
+                    score: choice.score,
+                })
+                .collect()
         });
         let (question, log_prob) = (args.question.as_str(), answer.log_prob);
-        return output::json(&Line { image, question, answer: &answer.text, log_prob, choices });
+        return output::json(&Line {
+            image,
+            question,
+            answer: &answer.text,
+            log_prob,
+            choices,
+        });
     }
     output::line(format!("{image}: {}", answer.text))?;
     choices.unwrap_or_default().iter().try_for_each(|choice| {
-        output::line(format!("{:>7.2} %  {}", 100.0 * choice.score, choice.answer))
+        output::line(format!(
+            "{:>7.2} %  {}",
+            100.0 * choice.score,
+            choice.answer
+        ))
     })
 }

@@ -37,12 +37,18 @@ pub fn run(args: &Args, device: &Device) -> Result<()> {
     let options = args.generation.options()?;
     let predictor = args.model.open(device)?;
     images::each_batch(&predictor, &args.images, |names, images| {
-        let captions = block_on(predictor.caption(images, &options, &mut |_| ControlFlow::Continue(())))
-            .map_err(UsageError::from_setting)?;
+        let captions =
+            block_on(predictor.caption(images, &options, &mut |_| ControlFlow::Continue(())))
+                .map_err(UsageError::from_setting)?;
         for (image, caption) in names.iter().zip(&captions) {
             let (text, tokens, log_prob) = (&caption.text, &caption.tokens, caption.log_prob);
             match args.model.json {
-                true => output::json(&Line { image, caption: text, tokens, log_prob })?,
+                true => output::json(&Line {
+                    image,
+                    caption: text,
+                    tokens,
+                    log_prob,
+                })?,
                 false => output::line(format!("{image}: {text}"))?,
             }
         }

@@ -44,19 +44,31 @@ pub fn run(args: &Args, device: &Device) -> Result<()> {
     let labels = labels::list(&args.labels, "label")?;
     let templates = (!args.templates.is_empty()).then_some(args.templates.as_slice());
     let predictor = args.model.open(device)?;
-    let classifier = block_on(predictor.zero_shot_classifier(&labels, templates)).map_err(UsageError::from_setting)?;
+    let classifier = block_on(predictor.zero_shot_classifier(&labels, templates))
+        .map_err(UsageError::from_setting)?;
     images::each_batch(&predictor, &args.images, |names, images| {
         let scores = block_on(predictor.classify(images, &classifier))?;
-        names.iter().zip(&scores).try_for_each(|(image, scores)| print(args.model.json, image, scores))
+        names
+            .iter()
+            .zip(&scores)
+            .try_for_each(|(image, scores)| print(args.model.json, image, scores))
     })
 }
 
 fn print(json: bool, image: &str, scores: &[LabelScore]) -> Result<()> {
     if json {
-        let labels = scores.iter().map(|score| Score { label: &score.label, score: score.score }).collect();
+        let labels = scores
+            .iter()
+            .map(|score| Score {
+                label: &score.label,
+                score: score.score,
+            })
+            .collect();
         return output::json(&Line { image, labels });
     }
     output::line(image)?;
     // The rest of a long list is noise for people.
-    scores.iter().take(5).try_for_each(|score| output::line(format!("{:>7.2} %  {}", 100.0 * score.score, score.label)))
+    scores.iter().take(5).try_for_each(|score| {
+        output::line(format!("{:>7.2} %  {}", 100.0 * score.score, score.label))
+    })
 }

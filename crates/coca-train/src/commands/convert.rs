@@ -42,13 +42,16 @@ pub fn run(args: &Args, device: &Device) -> Result<()> {
     check_free(&args.out, args.overwrite)?;
     let mut model = if args.source.is_dir() {
         if args.config.is_some() || args.tokenizer.is_some() {
-            return Err(UsageError::new("--config and --tokenizer are for a lone file; a model folder has its own"));
+            return Err(UsageError::new(
+                "--config and --tokenizer are for a lone file; a model folder has its own",
+            ));
         }
         folder::read(&args.source)?
     } else {
         read_file(args, device)?
     };
-    let fitted = folder::fitted(&model, device).with_context(|| format!("in {}", args.source.display()))?;
+    let fitted =
+        folder::fitted(&model, device).with_context(|| format!("in {}", args.source.display()))?;
     for note in &fitted.notes {
         eprintln!("warning: {note}");
     }
@@ -67,7 +70,11 @@ fn check_free(out: &Path, overwrite: bool) -> Result<()> {
     if !out.exists() {
         return Ok(());
     }
-    ensure!(overwrite, "{} exists; choose another name, or replace it with --overwrite", out.display());
+    ensure!(
+        overwrite,
+        "{} exists; choose another name, or replace it with --overwrite",
+        out.display()
+    );
     ensure!(
         out.join(ModelFolder::CONFIG).is_file(),
         "{} is not a model folder, so it is not replaced; remove it first",
@@ -80,13 +87,18 @@ fn check_free(out: &Path, overwrite: bool) -> Result<()> {
 fn read_file(args: &Args, device: &Device) -> Result<ModelFolder> {
     let source = &args.source;
     let bytes = std::fs::read(source).with_context(|| format!("reading {}", source.display()))?;
-    let extension = source.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    let extension = source
+        .extension()
+        .and_then(|extension| extension.to_str())
+        .unwrap_or_default();
     let weights = match extension.to_ascii_lowercase().as_str() {
         "safetensors" => StateDict::from_safetensors(bytes),
         "bin" | "pt" | "pth" => StateDict::from_torch(bytes),
         _ => {
             let name = source.display();
-            return Err(UsageError::new(format!("{name} is neither a folder nor a .safetensors, .bin, .pt or .pth file")));
+            return Err(UsageError::new(format!(
+                "{name} is neither a folder nor a .safetensors, .bin, .pt or .pth file"
+            )));
         }
     };
     let weights = weights.with_context(|| format!("in {}", source.display()))?;
@@ -119,7 +131,10 @@ fn read_config(config: &str) -> Result<Vec<u8>> {
     match ModelConfig::preset(config) {
         Some(preset) => Ok(serde_json::to_vec(&json!({ "model_cfg": preset }))?),
         None => std::fs::read(config).with_context(|| {
-            format!("--config {config} is neither a preset ({}) nor a readable file", PRESETS.join(", "))
+            format!(
+                "--config {config} is neither a preset ({}) nor a readable file",
+                PRESETS.join(", ")
+            )
         }),
     }
 }
@@ -130,11 +145,20 @@ fn read_tokenizer(args: &Args) -> Result<Option<Vec<u8>>> {
         let bytes = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
         return Ok(Some(bytes));
     }
-    let config = args.config.as_ref().map(PathBuf::from).filter(|path| path.is_file());
+    let config = args
+        .config
+        .as_ref()
+        .map(PathBuf::from)
+        .filter(|path| path.is_file());
     let beside = [config.as_deref(), Some(args.source.as_path())];
-    let found = beside.into_iter().flatten().map(|path| path.with_file_name(ModelFolder::TOKENIZER));
+    let found = beside
+        .into_iter()
+        .flatten()
+        .map(|path| path.with_file_name(ModelFolder::TOKENIZER));
     match found.into_iter().find(|path| path.is_file()) {
-        Some(path) => Ok(Some(std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?)),
+        Some(path) => Ok(Some(
+            std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?,
+        )),
         None => Ok(None),
     }
 }
@@ -143,22 +167,33 @@ fn read_tokenizer(args: &Args) -> Result<Option<Vec<u8>>> {
 fn guess(weights: &StateDict, device: &Device) -> Result<(&'static str, ModelConfig)> {
     let mut fitting = Vec::new();
     for name in PRESETS {
-        let Some(config) = ModelConfig::preset(name) else { continue };
+        let Some(config) = ModelConfig::preset(name) else {
+            continue;
+        };
         // Nothing is computed: parameters are made when they are first used.
         let expected = expected(&Coca::new(&config, device)?);
         let adapted = adapt(weights, &expected, &LoadOptions::default())?;
         let same = adapted.weights.len() == expected.len()
-            && adapted.weights.iter().all(|(name, tensor)| expected.get(name).is_some_and(|s| s == tensor.shape()));
+            && adapted
+                .weights
+                .iter()
+                .all(|(name, tensor)| expected.get(name).is_some_and(|s| s == tensor.shape()));
         if adapted.notes.is_empty() && same {
             fitting.push((name, config));
         }
     }
     match fitting.len() {
         1 => Ok(fitting.remove(0)),
-        0 => bail!("the tensors are not those of a preset ({}); give --config", PRESETS.join(", ")),
+        0 => bail!(
+            "the tensors are not those of a preset ({}); give --config",
+            PRESETS.join(", ")
+        ),
         _ => {
             let names: Vec<_> = fitting.iter().map(|(name, _)| *name).collect();
-            bail!("the tensors fit several presets ({}); choose one with --config", names.join(", "))
+            bail!(
+                "the tensors fit several presets ({}); choose one with --config",
+                names.join(", ")
+            )
         }
     }
 }
@@ -168,7 +203,9 @@ fn dtype(text: &str) -> Result<Dtype, String> {
         "f32" => Ok(Dtype::F32),
         "f16" => Ok(Dtype::F16),
         "bf16" => Ok(Dtype::BF16),
-        "q8" | "q4" => Err("quantised weights are not available in this version; use f32, f16 or bf16".into()),
+        "q8" | "q4" => {
+            Err("quantised weights are not available in this version; use f32, f16 or bf16".into())
+        }
         _ => Err("expected f32, f16 or bf16".into()),
     }
 }
@@ -186,8 +223,14 @@ fn size(text: &str) -> Result<u64, String> {
         "gib" => Some(1 << 30),
         _ => None,
     };
-    let bytes = digits.parse::<u64>().ok().zip(factor).and_then(|(number, factor)| number.checked_mul(factor));
-    bytes.filter(|&bytes| bytes > 0).ok_or_else(|| "expected a size such as 64MB or 2GiB".into())
+    let bytes = digits
+        .parse::<u64>()
+        .ok()
+        .zip(factor)
+        .and_then(|(number, factor)| number.checked_mul(factor));
+    bytes
+        .filter(|&bytes| bytes > 0)
+        .ok_or_else(|| "expected a size such as 64MB or 2GiB".into())
 }
 
 #[cfg(test)]
@@ -196,10 +239,25 @@ mod tests {
 
     #[test]
     fn sizes_have_units() {
-        for (text, bytes) in [("64MB", 64_000_000), ("2GiB", 2 << 30), ("10", 10), ("3 kb", 3000)] {
+        for (text, bytes) in [
+            ("64MB", 64_000_000),
+            ("2GiB", 2 << 30),
+            ("10", 10),
+            ("3 kb", 3000),
+        ] {
             assert_eq!(size(text), Ok(bytes), "{text}");
         }
-        for text in ["", "MB", "0MB", "-1", "1.5GB", "5 parsecs", "99999999999999999999", "99999999999999GB", "é"] {
+        for text in [
+            "",
+            "MB",
+            "0MB",
+            "-1",
+            "1.5GB",
+            "5 parsecs",
+            "99999999999999999999",
+            "99999999999999GB",
+            "é",
+        ] {
             assert!(size(text).is_err(), "{text}");
         }
     }

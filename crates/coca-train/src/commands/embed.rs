@@ -40,7 +40,9 @@ struct Line<'a> {
 /// Runs the command.
 pub fn run(args: &Args, device: &Device) -> Result<()> {
     if args.texts.is_empty() && args.images.is_empty() {
-        return Err(UsageError::new("there is nothing to embed; give --text TEXT or an image"));
+        return Err(UsageError::new(
+            "there is nothing to embed; give --text TEXT or an image",
+        ));
     }
     let predictor = args.model.open(device)?;
     let embeddings = block_on(predictor.text_embeddings(&args.texts))?;
@@ -49,7 +51,8 @@ pub fn run(args: &Args, device: &Device) -> Result<()> {
     }
     images::each_batch(&predictor, &args.images, |names, images| {
         let each = names.iter().zip(images.embeddings());
-        each.into_iter().try_for_each(|(name, embedding)| print(args.model.json, Kind::Image(name), embedding))
+        each.into_iter()
+            .try_for_each(|(name, embedding)| print(args.model.json, Kind::Image(name), embedding))
     })
 }
 

@@ -64,17 +64,27 @@ struct Line<'a> {
 /// Runs the command.
 pub fn run(args: &Args, device: &Device) -> Result<()> {
     let options = args.generation.options()?;
-    let labels = args.labels.as_deref().map(|text| labels::list(text, "label")).transpose()?;
+    let labels = args
+        .labels
+        .as_deref()
+        .map(|text| labels::list(text, "label"))
+        .transpose()?;
     let templates = (!args.templates.is_empty()).then_some(args.templates.as_slice());
     let mut samples = read_samples(&ShardSpec::from(args.data.as_str()), Path::new(""))?;
     if let Some(limit) = args.limit {
         samples = samples.spread(limit as usize);
     }
     let predictor = args.model.open(device)?;
-    let threads = args.threads.map_or_else(crate::parallel::cores, usize::from);
+    let threads = args
+        .threads
+        .map_or_else(crate::parallel::cores, usize::from);
     crate::parallel::one_thread_within()?;
     let bar = progress_bar();
-    let runner = Runner { predictor: &predictor, threads, bar: &bar };
+    let runner = Runner {
+        predictor: &predictor,
+        threads,
+        bar: &bar,
+    };
     let report = match args.task {
         Task::ZeroShot => classify_images(&runner, samples, labels.as_deref(), templates),
         Task::Retrieval => retrieve(&runner, samples),
@@ -85,14 +95,27 @@ pub fn run(args: &Args, device: &Device) -> Result<()> {
     let (task, n, metrics) = (args.task.to_possible_value(), report.n, &report.metrics);
     let task = task.as_ref().map_or("", |value| value.get_name());
     if args.model.json {
-        return output::json(&Line { task, data: &args.data, n, metrics });
+        return output::json(&Line {
+            task,
+            data: &args.data,
+            n,
+            metrics,
+        });
     }
-    let unit = if args.task == Task::Vqa { "questions" } else { "images" };
+    let unit = if args.task == Task::Vqa {
+        "questions"
+    } else {
+        "images"
+    };
     output::line(format!("{task} on {}: {n} {unit}", args.data))?;
-    metrics.iter().try_for_each(|(name, value)| output::line(format!("{name:<16}{value:.4}")))
+    metrics
+        .iter()
+        .try_for_each(|(name, value)| output::line(format!("{name:<16}{value:.4}")))
 }
 
 fn progress_bar() -> ProgressBar {
-    let style = ProgressStyle::with_template("{bar:30} {human_pos}/{human_len} images, {per_sec}, {eta} left");
+    let style = ProgressStyle::with_template(
+        "{bar:30} {human_pos}/{human_len} images, {per_sec}, {eta} left",
+    );
     ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }

@@ -42,11 +42,22 @@ impl GenerationArgs {
     /// # Errors
     /// Wrong usage: a number without meaning.
     pub fn options(&self) -> Result<CaptionOptions> {
-        let base = if self.openclip_compat { GenerateOptions::openclip() } else { GenerateOptions::default() };
+        let base = if self.openclip_compat {
+            GenerateOptions::openclip()
+        } else {
+            GenerateOptions::default()
+        };
         let random = Sampling::default();
         let strategy = if let Some(beams) = self.beams {
-            Strategy::Beam(Beams { beams, ..Beams::default() })
-        } else if self.top_k.is_some() || self.top_p.is_some() || self.temperature.is_some() || self.seed.is_some() {
+            Strategy::Beam(Beams {
+                beams,
+                ..Beams::default()
+            })
+        } else if self.top_k.is_some()
+            || self.top_p.is_some()
+            || self.temperature.is_some()
+            || self.seed.is_some()
+        {
             Strategy::Sample(Sampling {
                 top_k: self.top_k,
                 top_p: self.top_p,
@@ -56,10 +67,19 @@ impl GenerationArgs {
         } else {
             base.strategy.clone()
         };
-        let max_length = self.max_tokens.map_or(base.max_length, |n| Length::New(n as usize));
-        let generate = GenerateOptions { strategy, max_length, ..base };
+        let max_length = self
+            .max_tokens
+            .map_or(base.max_length, |n| Length::New(n as usize));
+        let generate = GenerateOptions {
+            strategy,
+            max_length,
+            ..base
+        };
         generate.validate().map_err(UsageError::from_setting)?;
-        Ok(CaptionOptions { prefix: self.prefix.clone(), generate })
+        Ok(CaptionOptions {
+            prefix: self.prefix.clone(),
+            generate,
+        })
     }
 }
 
@@ -69,24 +89,51 @@ mod tests {
 
     #[test]
     fn any_random_setting_means_sampling() {
-        let args = GenerationArgs { seed: Some(7), ..Default::default() };
-        let Strategy::Sample(sampling) = args.options().unwrap().generate.strategy else { panic!() };
-        assert_eq!(sampling, Sampling { seed: 7, ..Sampling::default() });
-        assert_eq!(GenerationArgs::default().options().unwrap().generate, GenerateOptions::default());
+        let args = GenerationArgs {
+            seed: Some(7),
+            ..Default::default()
+        };
+        let Strategy::Sample(sampling) = args.options().unwrap().generate.strategy else {
+            panic!()
+        };
+        assert_eq!(
+            sampling,
+            Sampling {
+                seed: 7,
+                ..Sampling::default()
+            }
+        );
+        assert_eq!(
+            GenerationArgs::default().options().unwrap().generate,
+            GenerateOptions::default()
+        );
     }
 
     #[test]
     fn compatibility_brings_its_beams_unless_others_are_given() {
-        let args = GenerationArgs { openclip_compat: true, ..Default::default() };
-        assert_eq!(args.options().unwrap().generate, GenerateOptions::openclip());
-        let args = GenerationArgs { openclip_compat: true, beams: Some(2), ..Default::default() };
+        let args = GenerationArgs {
+            openclip_compat: true,
+            ..Default::default()
+        };
+        assert_eq!(
+            args.options().unwrap().generate,
+            GenerateOptions::openclip()
+        );
+        let args = GenerationArgs {
+            openclip_compat: true,
+            beams: Some(2),
+            ..Default::default()
+        };
         let options = args.options().unwrap().generate;
         assert!(options.openclip_compat && options.rows_per_image() == 2);
     }
 
     #[test]
     fn numbers_without_meaning_are_wrong_usage() {
-        let args = GenerationArgs { top_p: Some(1.5), ..Default::default() };
+        let args = GenerationArgs {
+            top_p: Some(1.5),
+            ..Default::default()
+        };
         assert!(args.options().unwrap_err().is::<UsageError>());
     }
 }

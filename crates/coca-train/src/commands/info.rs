@@ -64,39 +64,102 @@ pub fn run(args: &Args) -> Result<()> {
         return output::json(&info);
     }
     let million = |count: usize| format!("{:.2} M", count as f64 / 1e6);
-    let (p, v, t) = (&info.parameters, &model.model_cfg.vision_cfg, &model.model_cfg.text_cfg);
+    let (p, v, t) = (
+        &info.parameters,
+        &model.model_cfg.vision_cfg,
+        &model.model_cfg.text_cfg,
+    );
     let ([height, width], [patch_height, patch_width]) = (v.image_size.dims(), v.patch_size.dims());
     let layers = model.model_cfg.multimodal_cfg.layers;
     let rows = [
-        ("name", [info.name, info.revision].into_iter().flatten().collect::<Vec<_>>().join(", revision ")),
+        (
+            "name",
+            [info.name, info.revision]
+                .into_iter()
+                .flatten()
+                .collect::<Vec<_>>()
+                .join(", revision "),
+        ),
         ("parameters", million(p.total)),
         ("  image encoder", million(p.image_encoder)),
         ("  attentional pooler", million(p.attentional_pooler)),
         ("  unimodal text decoder", million(p.unimodal_text_decoder)),
-        ("  multimodal text decoder", million(p.multimodal_text_decoder)),
-        ("weights", format!("{}, {} tensors, {:.1} MB", info.dtype, info.tensors, info.bytes as f64 / 1e6)),
-        ("images", format!("{width} x {height}, patches of {patch_width} x {patch_height}")),
-        ("layers", format!("{} image, {} unimodal text, {layers} multimodal text", v.layers, t.layers)),
-        ("widths", format!("{} image, {} text, {} embedding", v.width, t.width, model.model_cfg.embed_dim)),
-        ("tokenizer", format!("{} ids, {} tokens a text", info.tokenizer.vocabulary, t.context_length)),
+        (
+            "  multimodal text decoder",
+            million(p.multimodal_text_decoder),
+        ),
+        (
+            "weights",
+            format!(
+                "{}, {} tensors, {:.1} MB",
+                info.dtype,
+                info.tensors,
+                info.bytes as f64 / 1e6
+            ),
+        ),
+        (
+            "images",
+            format!("{width} x {height}, patches of {patch_width} x {patch_height}"),
+        ),
+        (
+            "layers",
+            format!(
+                "{} image, {} unimodal text, {layers} multimodal text",
+                v.layers, t.layers
+            ),
+        ),
+        (
+            "widths",
+            format!(
+                "{} image, {} text, {} embedding",
+                v.width, t.width, model.model_cfg.embed_dim
+            ),
+        ),
+        (
+            "tokenizer",
+            format!(
+                "{} ids, {} tokens a text",
+                info.tokenizer.vocabulary, t.context_length
+            ),
+        ),
         ("classify prompts", format!("{:?}", info.prompts.classify)),
         ("caption prompt", format!("{:?}", info.prompts.caption)),
         ("answer prompt", format!("{:?}", info.prompts.answer)),
-        ("self-test", if info.self_test { "yes" } else { "no" }.into()),
-        ("provenance", if info.provenance.is_null() { String::new() } else { info.provenance.to_string() }),
+        (
+            "self-test",
+            if info.self_test { "yes" } else { "no" }.into(),
+        ),
+        (
+            "provenance",
+            if info.provenance.is_null() {
+                String::new()
+            } else {
+                info.provenance.to_string()
+            },
+        ),
     ];
     let known = rows.iter().filter(|(_, value)| !value.is_empty());
-    known.into_iter().try_for_each(|(name, value)| output::line(format!("{name:<26}{value}")))
+    known
+        .into_iter()
+        .try_for_each(|(name, value)| output::line(format!("{name:<26}{value}")))
 }
 
 fn info(model: &ModelFolder) -> Info<'_> {
-    let dtypes: BTreeSet<&str> = model.weights.iter().map(|(_, tensor)| tensor.dtype().name()).collect();
+    let dtypes: BTreeSet<&str> = model
+        .weights
+        .iter()
+        .map(|(_, tensor)| tensor.dtype().name())
+        .collect();
     Info {
         name: model.coca.name.as_deref(),
         revision: model.coca.revision.as_deref(),
         parameters: parameters(&model.weights),
         dtype: dtypes.into_iter().collect::<Vec<_>>().join("+"),
-        bytes: model.weights.iter().map(|(_, tensor)| tensor.bytes().len()).sum(),
+        bytes: model
+            .weights
+            .iter()
+            .map(|(_, tensor)| tensor.bytes().len())
+            .sum(),
         tensors: model.weights.len(),
         tokenizer: TokenizerInfo {
             vocabulary: model.tokenizer.vocab_size(),

@@ -11,17 +11,29 @@ use super::UsageError;
 pub fn list(text: &str, what: &str) -> Result<Vec<String>> {
     let entries: Vec<String> = match text.strip_prefix('@') {
         Some(path) => {
-            let text = std::fs::read_to_string(path).with_context(|| format!("reading the {what}s of {path}"))?;
-            text.lines().map(str::trim).filter(|line| !line.is_empty()).map(String::from).collect()
+            let text = std::fs::read_to_string(path)
+                .with_context(|| format!("reading the {what}s of {path}"))?;
+            text.lines()
+                .map(str::trim)
+                .filter(|line| !line.is_empty())
+                .map(String::from)
+                .collect()
         }
-        None => text.split(',').map(|entry| entry.trim().to_owned()).collect(),
+        None => text
+            .split(',')
+            .map(|entry| entry.trim().to_owned())
+            .collect(),
     };
     if entries.is_empty() || entries.iter().any(String::is_empty) {
-        return Err(UsageError::new(format!("{text:?} has an empty {what}; write for example \"cat,dog\"")));
+        return Err(UsageError::new(format!(
+            "{text:?} has an empty {what}; write for example \"cat,dog\""
+        )));
     }
     let mut seen = std::collections::HashSet::new();
     if let Some(twice) = entries.iter().find(|entry| !seen.insert(entry.as_str())) {
-        return Err(UsageError::new(format!("the {what} \"{twice}\" is there twice; remove one")));
+        return Err(UsageError::new(format!(
+            "the {what} \"{twice}\" is there twice; remove one"
+        )));
     }
     Ok(entries)
 }
@@ -57,9 +69,16 @@ mod tests {
 
     #[test]
     fn mistakes_are_wrong_usage_and_missing_files_are_failures() {
-        for (text, word) in [("a,,b", "empty label"), ("", "empty label"), ("a,b,a", "twice")] {
+        for (text, word) in [
+            ("a,,b", "empty label"),
+            ("", "empty label"),
+            ("a,b,a", "twice"),
+        ] {
             let error = list(text, "label").unwrap_err();
-            assert!(error.is::<UsageError>() && error.to_string().contains(word), "{error}");
+            assert!(
+                error.is::<UsageError>() && error.to_string().contains(word),
+                "{error}"
+            );
         }
         let missing = list("@/nowhere/labels.txt", "label").unwrap_err();
         assert!(!missing.is::<UsageError>() && missing.to_string().contains("/nowhere/labels.txt"));

@@ -32,5 +32,6 @@ fn open(path: &Path, device: &Device) -> Result<Predictor> {
     for note in folder::fitted(&model, device)?.notes {
         eprintln!("warning: {}: {note}", path.display());
     }
-    folder::predictor(&model, device).with_context(|| format!("in the model folder {}", path.display()))
+    folder::predictor(&model, device)
+        .with_context(|| format!("in the model folder {}", path.display()))
 }

@@ -53,7 +53,9 @@ impl EvalSamples {
     pub fn spread(mut self, count: usize) -> Self {
         let left = self.chosen.as_slice();
         let count = count.min(left.len());
-        let chosen: Vec<usize> = (0..count).filter_map(|at| left.get(at * left.len() / count).copied()).collect();
+        let chosen: Vec<usize> = (0..count)
+            .filter_map(|at| left.get(at * left.len() / count).copied())
+            .collect();
         self.chosen = chosen.into_iter();
         self
     }
@@ -123,9 +125,16 @@ mod tests {
         let samples = read_samples(&"{0..1}.tar".into(), dir.path()).unwrap();
         assert_eq!(samples.len(), 5);
         let spread = |count| -> Vec<usize> {
-            read_samples(&"{0..1}.tar".into(), dir.path()).unwrap().spread(count).chosen.collect()
+            read_samples(&"{0..1}.tar".into(), dir.path())
+                .unwrap()
+                .spread(count)
+                .chosen
+                .collect()
         };
-        assert_eq!([spread(2), spread(0), spread(9)], [vec![0, 2], vec![], vec![0, 1, 2, 3, 4]]);
+        assert_eq!(
+            [spread(2), spread(0), spread(9)],
+            [vec![0, 2], vec![], vec![0, 1, 2, 3, 4]]
+        );
         let samples: Vec<_> = samples.collect();
         let get = |i: usize| samples[i].as_ref().unwrap();
         let keys: Vec<_> = (0..4).map(|i| get(i).key.as_str()).collect();

@@ -10,7 +10,11 @@ const MAX_N: usize = 4;
 pub fn bleu4(captions: &[Described]) -> f64 {
     let (mut matched, mut total) = ([0usize; MAX_N], [0usize; MAX_N]);
     let (mut length, mut reference_length) = (0usize, 0usize);
-    for Described { caption, references } in captions {
+    for Described {
+        caption,
+        references,
+    } in captions
+    {
         length += caption.len();
         let closest = references.iter().map(Vec::len);
         reference_length += closest
@@ -41,7 +45,10 @@ mod tests {
 
     fn pair(caption: &str, references: &[&str]) -> Described {
         let references = references.iter().map(|text| split(text)).collect();
-        Described { caption: split(caption), references }
+        Described {
+            caption: split(caption),
+            references,
+        }
     }
 
     #[test]
@@ -54,7 +61,10 @@ mod tests {
         let expected = (1.0f64 - 6.0 / 4.0).exp();
         assert!((bleu4(&[pair("a b c d", &["a b c d e f"])]) - expected).abs() < 1e-12);
         // Repeated words count as often as a reference has them: 2/4, and no pair.
-        assert_eq!(bleu4(&[pair("the the the the", &["the cat the", "the"])]), 0.0);
+        assert_eq!(
+            bleu4(&[pair("the the the the", &["the cat the", "the"])]),
+            0.0
+        );
     }
 
     #[test]

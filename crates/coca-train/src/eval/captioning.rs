@@ -21,28 +21,50 @@ use crate::data::EvalSamples;
 ///
 /// # Errors
 /// A sample without a caption, settings without meaning, and what the model fails on.
-pub fn caption_images(runner: &Runner<'_>, samples: EvalSamples, options: &CaptionOptions) -> Result<Report> {
+pub fn caption_images(
+    runner: &Runner<'_>,
+    samples: EvalSamples,
+    options: &CaptionOptions,
+) -> Result<Report> {
     let found = runner.over(samples, |chunk| {
         for sample in chunk.samples {
-            ensure!(!sample.captions.is_empty(), "the sample {} has no caption", sample.key);
+            ensure!(
+                !sample.captions.is_empty(),
+                "the sample {} has no caption",
+                sample.key
+            );
         }
-        let described = captions(runner.predictor, &chunk, options)?.into_iter().zip(chunk.samples);
+        let described = captions(runner.predictor, &chunk, options)?
+            .into_iter()
+            .zip(chunk.samples);
         let described = described.map(|(caption, sample)| Described {
             caption: words(&caption),
-            references: sample.captions.iter().map(|caption| words(caption)).collect(),
+            references: sample
+                .captions
+                .iter()
+                .map(|caption| words(caption))
+                .collect(),
         });
-        Ok(described.zip(negative_log_probs(runner.predictor, &chunk)?).collect())
+        Ok(described
+            .zip(negative_log_probs(runner.predictor, &chunk)?)
+            .collect())
     })?;
     let (described, surprise): (Vec<Described>, Vec<(f64, usize)>) = found.into_iter().unzip();
-    let (sum, tokens) =
-        surprise.iter().fold((0.0, 0), |(sum, tokens), (one, count)| (sum + one, tokens + count));
+    let (sum, tokens) = surprise
+        .iter()
+        .fold((0.0, 0), |(sum, tokens), (one, count)| {
+            (sum + one, tokens + count)
+        });
     let metrics = Metrics::from([
         ("bleu4", bleu4(&described)),
         ("rouge_l", rouge_l(&described)),
         ("cider", cider_d(&described)),
         ("perplexity", (sum / tokens.max(1) as f64).exp()),
     ]);
-    Ok(Report { n: described.len(), metrics })
+    Ok(Report {
+        n: described.len(),
+        metrics,
+    })
 }
 
 /// A caption to read.
@@ -65,12 +87,21 @@ pub fn sample_captions(runner: &Runner<'_>, samples: EvalSamples) -> Result<Vec<
             caption,
             reference: sample.captions.first().or(sample.label.as_ref()).cloned(),
         };
-        Ok(captions.into_iter().zip(chunk.samples).map(sample).collect())
+        Ok(captions
+            .into_iter()
+            .zip(chunk.samples)
+            .map(sample)
+            .collect())
     })
 }
 
-fn captions(predictor: &Predictor, chunk: &Chunk<'_>, options: &CaptionOptions) -> Result<Vec<String>> {
-    let written = block_on(predictor.caption(chunk.images, options, &mut |_| ControlFlow::Continue(())))?;
+fn captions(
+    predictor: &Predictor,
+    chunk: &Chunk<'_>,
+    options: &CaptionOptions,
+) -> Result<Vec<String>> {
+    let written =
+        block_on(predictor.caption(chunk.images, options, &mut |_| ControlFlow::Continue(())))?;
     Ok(written.into_iter().map(|caption| caption.text).collect())
 }
 
@@ -81,21 +112,30 @@ fn negative_log_probs(predictor: &Predictor, chunk: &Chunk<'_>) -> Result<Vec<(f
     let length = config.text_cfg.context_length;
     let [height, width] = config.vision_cfg.image_size.dims();
     let prompt = predictor.tokenizer().encode(&predictor.prompts().caption);
-    let weights = LossWeights { contrastive: 0.0, caption: 1.0, language_model: 0.0 };
-    let one = |(sample, prepared): (&crate::data::EvalSample, &coca_model::tasks::PreparedImage)| {
-        let mut texts = TextBatch { length, ..TextBatch::default() };
-        for caption in &sample.captions {
-            let (ids, given) = row(predictor, &prompt, caption);
-            texts.ids.extend(ids);
-            texts.prefix_lengths.push(given);
-            texts.image_of_row.push(0);
-        }
-        let pixels = TensorData::new(prepared.values().to_vec(), [1, 3, height, width]);
-        let pixels = Tensor::from_data(pixels, predictor.device());
-        let loss = predictor.model().forward(pixels, &texts, weights)?.caption;
-        let loss = loss.with_context(|| format!("the captions of the sample {} are empty", sample.key))?;
-        Ok((f64::from(loss.sum.into_scalar::<f32>()), loss.tokens))
+    let weights = LossWeights {
+        contrastive: 0.0,
+        caption: 1.0,
+        language_model: 0.0,
     };
+    let one =
+        |(sample, prepared): (&crate::data::EvalSample, &coca_model::tasks::PreparedImage)| {
+            let mut texts = TextBatch {
+                length,
+                ..TextBatch::default()
+            };
+            for caption in &sample.captions {
+                let (ids, given) = row(predictor, &prompt, caption);
+                texts.ids.extend(ids);
+                texts.prefix_lengths.push(given);
+                texts.image_of_row.push(0);
+            }
+            let pixels = TensorData::new(prepared.values().to_vec(), [1, 3, height, width]);
+            let pixels = Tensor::from_data(pixels, predictor.device());
+            let loss = predictor.model().forward(pixels, &texts, weights)?.caption;
+            let loss = loss
+                .with_context(|| format!("the captions of the sample {} are empty", sample.key))?;
+            Ok((f64::from(loss.sum.into_scalar::<f32>()), loss.tokens))
+        };
     chunk.samples.iter().zip(chunk.prepared).map(one).collect()
 }
 

@@ -25,9 +25,8 @@ pub fn cider_d(captions: &[Described]) -> f64 {
         }
     }
     let images = (captions.len().max(1) as f64).ln();
-    let weight = |ngram: &[String]| {
-        images - (documents.get(ngram).copied().unwrap_or(0).max(1) as f64).ln()
-    };
+    let weight =
+        |ngram: &[String]| images - (documents.get(ngram).copied().unwrap_or(0).max(1) as f64).ln();
     let of_one = |pair: &Described| {
         let caption = Vector::of(&pair.caption, weight);
         let similar = |reference: &Vec<String>| caption.similarity(&Vector::of(reference, weight));
@@ -50,13 +49,23 @@ impl<'a> Vector<'a> {
     fn of(words: &'a [String], weight: impl Fn(&[String]) -> f64) -> Self {
         let weights = std::array::from_fn(|n| {
             let counts = ngrams(words, n + 1).into_iter();
-            counts.map(|(ngram, count)| (ngram, count as f64 * weight(ngram))).collect()
+            counts
+                .map(|(ngram, count)| (ngram, count as f64 * weight(ngram)))
+                .collect()
         });
         let norm = |weights: &BTreeMap<&[String], f64>| {
-            weights.values().map(|weight| weight * weight).sum::<f64>().sqrt()
+            weights
+                .values()
+                .map(|weight| weight * weight)
+                .sum::<f64>()
+                .sqrt()
         };
         let norms = [&weights[0], &weights[1], &weights[2], &weights[3]].map(norm);
-        Self { weights, norms, length: words.len().saturating_sub(1) as f64 }
+        Self {
+            weights,
+            norms,
+            length: words.len().saturating_sub(1) as f64,
+        }
     }
 
     /// Clipped to the reference, so that repeating a word does not pay.
@@ -83,7 +92,10 @@ mod tests {
 
     fn pair(caption: &str, references: &[&str]) -> Described {
         let references = references.iter().map(|text| split(text)).collect();
-        Described { caption: split(caption), references }
+        Described {
+            caption: split(caption),
+            references,
+        }
     }
 
     #[test]

@@ -26,7 +26,12 @@ pub fn classify_images(
             let label = label.with_context(|| format!("the sample {} has no label", sample.key))?;
             Ok((label, embedding.clone()))
         };
-        chunk.samples.iter().zip(chunk.images.embeddings()).map(label).collect()
+        chunk
+            .samples
+            .iter()
+            .zip(chunk.images.embeddings())
+            .map(label)
+            .collect()
     })?;
     let occurring: BTreeSet<&str> = found.iter().map(|(label, _)| label.as_str()).collect();
     let labels: Vec<String> = match labels {
@@ -38,11 +43,21 @@ pub fn classify_images(
     let (mut classes, mut ranks) = (Vec::new(), Vec::new());
     for (label, image) in &found {
         let &class = number.get(label.as_str()).with_context(|| {
-            format!("the data has the label \"{label}\", which is not among the {} given", labels.len())
+            format!(
+                "the data has the label \"{label}\", which is not among the {} given",
+                labels.len()
+            )
         })?;
-        let scores: Vec<f32> = classifier.embeddings().iter().map(|text| dot(image, text)).collect();
+        let scores: Vec<f32> = classifier
+            .embeddings()
+            .iter()
+            .map(|text| dot(image, text))
+            .collect();
         classes.push(class);
         ranks.push(rank(&scores, class));
     }
-    Ok(Report { n: found.len(), metrics: classification(&classes, &ranks) })
+    Ok(Report {
+        n: found.len(),
+        metrics: classification(&classes, &ranks),
+    })
 }

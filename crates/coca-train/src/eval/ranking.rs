@@ -10,7 +10,11 @@ use super::Metrics;
 pub fn rank(scores: &[f32], wanted: usize) -> usize {
     let own = scores.get(wanted).copied().unwrap_or(f32::NEG_INFINITY);
     let before = |(at, &score): (usize, &f32)| score > own || (score == own && at < wanted);
-    scores.iter().enumerate().filter(|&place| before(place)).count()
+    scores
+        .iter()
+        .enumerate()
+        .filter(|&place| before(place))
+        .count()
 }
 
 /// `top1`, `top5` and `mean_per_class` from the rank of the right class for each image.
@@ -23,7 +27,9 @@ pub fn classification(classes: &[usize], ranks: &[usize]) -> Metrics {
         *right += usize::from(rank == 0);
         *all += 1;
     }
-    let per_class = of_class.values().map(|&(right, all)| right as f64 / all as f64);
+    let per_class = of_class
+        .values()
+        .map(|&(right, all)| right as f64 / all as f64);
     let mean_per_class = per_class.sum::<f64>() / of_class.len().max(1) as f64;
     Metrics::from([
         ("top1", within(ranks, 1)),
@@ -48,11 +54,17 @@ pub fn retrieval(images: &[Vec<f32>], captions: &[Vec<f32>], image_of: &[usize])
     };
     let best_caption = |(image, own): (&Vec<f32>, &Vec<usize>)| {
         let scores = cosines(image, captions);
-        own.iter().map(|&caption| rank(&scores, caption)).min().unwrap_or(usize::MAX)
+        own.iter()
+            .map(|&caption| rank(&scores, caption))
+            .min()
+            .unwrap_or(usize::MAX)
     };
-    let i2t: Vec<usize> = images.par_iter().zip(&captions_of).map(best_caption).collect();
-    let own_image =
-        |(caption, &image): (&Vec<f32>, &usize)| rank(&cosines(caption, images), image);
+    let i2t: Vec<usize> = images
+        .par_iter()
+        .zip(&captions_of)
+        .map(best_caption)
+        .collect();
+    let own_image = |(caption, &image): (&Vec<f32>, &usize)| rank(&cosines(caption, images), image);
     let t2i: Vec<usize> = captions.par_iter().zip(image_of).map(own_image).collect();
     Metrics::from([
         ("i2t_r1", within(&i2t, 1)),
@@ -71,7 +83,10 @@ fn within(ranks: &[usize], k: usize) -> f64 {
 
 /// The inner product, in f64.
 pub fn dot(a: &[f32], b: &[f32]) -> f32 {
-    a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>() as f32
+    a.iter()
+        .zip(b)
+        .map(|(&a, &b)| f64::from(a) * f64::from(b))
+        .sum::<f64>() as f32
 }
 
 #[cfg(test)]
@@ -81,9 +96,18 @@ mod tests {
     #[test]
     fn ranks_count_better_candidates_and_earlier_equals() {
         let scores = [0.1, 0.9, 0.5, 0.5];
-        assert_eq!([1, 2, 3, 0].map(|wanted| rank(&scores, wanted)), [0, 1, 2, 3]);
+        assert_eq!(
+            [1, 2, 3, 0].map(|wanted| rank(&scores, wanted)),
+            [0, 1, 2, 3]
+        );
         // A model that cannot tell candidates apart is no better than chance.
-        assert_eq!((0..4).map(|wanted| rank(&[0.0; 4], wanted)).filter(|&r| r == 0).count(), 1);
+        assert_eq!(
+            (0..4)
+                .map(|wanted| rank(&[0.0; 4], wanted))
+                .filter(|&r| r == 0)
+                .count(),
+            1
+        );
     }
 
     #[test]
@@ -102,7 +126,10 @@ mod tests {
         let captions = [at(170.0), at(10.0), at(40.0)];
         let metrics = retrieval(&images, &captions, &[0, 0, 1]);
         assert_eq!(metrics["i2t_r1"], 0.5 + 0.5, "40° is the nearest to 90°");
-        assert!((metrics["t2i_r1"] - 1.0 / 3.0).abs() < 1e-12, "only the near one of image 0");
+        assert!(
+            (metrics["t2i_r1"] - 1.0 / 3.0).abs() < 1e-12,
+            "only the near one of image 0"
+        );
         assert_eq!(metrics["t2i_r5"], 1.0);
         let swapped = retrieval(&images, &captions, &[0, 1, 1]);
         assert_eq!(swapped["i2t_r1"], 0.5, "170° is not the nearest to 0°");

@@ -31,7 +31,11 @@ fn longest_common(a: &[String], b: &[String]) -> usize {
         let mut diagonal = 0;
         for (at, y) in b.iter().enumerate() {
             let above = row[at + 1];
-            row[at + 1] = if x == y { diagonal + 1 } else { above.max(row[at]) };
+            row[at + 1] = if x == y {
+                diagonal + 1
+            } else {
+                above.max(row[at])
+            };
             diagonal = above;
         }
     }
@@ -45,7 +49,10 @@ mod tests {
 
     fn pair(caption: &str, references: &[&str]) -> Described {
         let references = references.iter().map(|text| split(text)).collect();
-        Described { caption: split(caption), references }
+        Described {
+            caption: split(caption),
+            references,
+        }
     }
 
     #[test]

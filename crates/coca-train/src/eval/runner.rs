@@ -24,8 +24,6 @@ pub struct Runner<'a> {
 
 /// Some samples of a data set, encoded.
 pub struct Chunk<'a> {
-    /// Number of the first in the data set.
-    pub first: usize,
     /// The samples.
     pub samples: &'a [EvalSample],
     /// Their images, prepared.
@@ -47,28 +45,22 @@ impl Runner<'_> {
         anyhow::ensure!(samples.len() > 0, "the data set has no sample");
         self.bar.set_length(samples.len() as u64);
         self.bar.set_position(0);
-        let mut results = Vec::new();
-        let mut read = 0;
-        loop {
-            let mut work: Vec<(usize, Vec<EvalSample>)> = Vec::new();
-            for _ in 0..self.threads.max(1) {
-                let chunk = samples.by_ref().take(CHUNK).collect::<Result<Vec<_>, _>>()?;
-                if !chunk.is_empty() {
-                    work.push((read, chunk));
-                    read += work.last().map_or(0, |(_, chunk)| chunk.len());
-                }
+        let mut results = Vec::with_capacity(samples.len());
+        while samples.len() > 0 {
+            // No more to a thread than it takes for all threads to have some.
+            let size = samples.len().div_ceil(self.threads.max(1)).min(CHUNK);
+            let mut work: Vec<Vec<EvalSample>> = Vec::new();
+            while work.len() < self.threads.max(1) && samples.len() > 0 {
+                work.push(samples.by_ref().take(size).collect::<Result<_, _>>()?);
             }
-            if work.is_empty() {
-                return Ok(results);
-            }
-            let found = side_by_side(work, |(first, samples)| self.chunk(first, &samples, &job))?;
+            let found = side_by_side(work, |samples| self.chunk(&samples, &job))?;
             results.extend(found.into_iter().flatten());
         }
+        Ok(results)
     }
 
     fn chunk<T>(
         &self,
-        first: usize,
         samples: &[EvalSample],
         job: impl Fn(Chunk<'_>) -> Result<Vec<T>>,
     ) -> Result<Vec<T>> {
@@ -78,7 +70,11 @@ impl Runner<'_> {
         };
         let prepared = samples.iter().map(prepare).collect::<Result<Vec<_>>>()?;
         let images = &block_on(self.predictor.encode_images(&prepared))?;
-        let results = job(Chunk { first, samples, prepared: &prepared, images })?;
+        let results = job(Chunk {
+            samples,
+            prepared: &prepared,
+            images,
+        })?;
         self.bar.inc(samples.len() as u64);
         Ok(results)
     }

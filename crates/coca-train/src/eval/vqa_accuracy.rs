@@ -41,7 +41,10 @@ pub fn vqa_match(answer: &str, truth: &str) -> bool {
 }
 
 fn plain(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase()
+    text.split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+        .to_lowercase()
 }
 
 /// The VQA v2 evaluation's form of an answer: no punctuation, no articles, numbers as digits.
@@ -60,9 +63,9 @@ fn normalise(answer: &str) -> String {
 /// a number such as 1,000 all of it vanishes.
 fn without_punctuation(text: &str) -> String {
     let letters: Vec<char> = text.chars().collect();
-    let grouped = letters.windows(3).any(|window| {
-        matches!(window, [a, ',', b] if a.is_ascii_digit() && b.is_ascii_digit())
-    });
+    let grouped = letters
+        .windows(3)
+        .any(|window| matches!(window, [a, ',', b] if a.is_ascii_digit() && b.is_ascii_digit()));
     let vanishes = |mark: char| {
         let beside = |pair: &[char]| matches!(pair, [a, b] if (*a == mark && *b == ' ') || (*a == ' ' && *b == mark));
         grouped || letters.windows(2).any(beside)
@@ -81,15 +84,18 @@ fn without_punctuation(text: &str) -> String {
 /// Points that do not come before a digit are removed.
 fn without_points(text: &str) -> String {
     let next = text.chars().skip(1).map(Some).chain([None]);
-    let kept = text.chars().zip(next).filter(|&(letter, next)| {
-        letter != '.' || next.is_some_and(|next| next.is_ascii_digit())
-    });
+    let kept = text
+        .chars()
+        .zip(next)
+        .filter(|&(letter, next)| letter != '.' || next.is_some_and(|next| next.is_ascii_digit()));
     kept.map(|(letter, _)| letter).collect()
 }
 
 fn with_apostrophes(word: &str) -> String {
     let bare = word.replace('\'', "");
-    let known = CONTRACTIONS.split_whitespace().find(|full| full.replace('\'', "") == bare);
+    let known = CONTRACTIONS
+        .split_whitespace()
+        .find(|full| full.replace('\'', "") == bare);
     known.unwrap_or(word).to_owned()
 }
 

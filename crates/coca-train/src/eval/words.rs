@@ -67,9 +67,15 @@ mod tests {
         for (caption, expected) in [
             ("A dog, running.", "a dog running"),
             ("It's a man's T-shirt!", "it 's a man 's t-shirt"),
-            ("it 's a dog that doesn't bark", "it 's a dog that does n't bark"),
+            (
+                "it 's a dog that doesn't bark",
+                "it 's a dog that does n't bark",
+            ),
             ("They CANNOT see (a \"cat\")", "they can not see a cat"),
-            ("3.5 miles - 1,000 feet ... dog,cat", "3.5 miles 1,000 feet dog cat"),
+            (
+                "3.5 miles - 1,000 feet ... dog,cat",
+                "3.5 miles 1,000 feet dog cat",
+            ),
             ("'quoted' don’t", "quoted do n't"),
             ("", ""),
             (" .,; -- ", ""),

@@ -95,15 +95,31 @@ pub struct LossConfig {
 
 impl Default for LossConfig {
     fn default() -> Self {
-        let LossWeights { contrastive, caption, language_model } = LossWeights::default();
-        Self { contrastive, caption, language_model }
+        let LossWeights {
+            contrastive,
+            caption,
+            language_model,
+        } = LossWeights::default();
+        Self {
+            contrastive,
+            caption,
+            language_model,
+        }
     }
 }
 
 impl From<LossConfig> for LossWeights {
     fn from(config: LossConfig) -> Self {
-        let LossConfig { contrastive, caption, language_model } = config;
-        Self { contrastive, caption, language_model }
+        let LossConfig {
+            contrastive,
+            caption,
+            language_model,
+        } = config;
+        Self {
+            contrastive,
+            caption,
+            language_model,
+        }
     }
 }
 
@@ -197,7 +213,12 @@ pub struct LogConfig {
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self { every: 10, checkpoint_every: 1000, keep_checkpoints: 2, validate_every: 0 }
+        Self {
+            every: 10,
+            checkpoint_every: 1000,
+            keep_checkpoints: 2,
+            validate_every: 0,
+        }
     }
 }
 
@@ -236,44 +257,77 @@ impl TrainConfig {
     /// Reads the file, applies `key=value` changes (dotted keys, TOML values) and checks it. Returns it with the
     /// folder that relative paths start at.
     pub fn read(path: &Path, changes: &[String]) -> Result<(Self, PathBuf)> {
-        let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-        let mut table: toml::Table =
-            toml::from_str(&text).with_context(|| format!("{} is not valid TOML", path.display()))?;
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+        let mut table: toml::Table = toml::from_str(&text)
+            .with_context(|| format!("{} is not valid TOML", path.display()))?;
         for change in changes {
             apply(&mut table, change)?;
         }
-        let config: Self = table.try_into().with_context(|| format!("in {}", path.display()))?;
-        config.validate().with_context(|| format!("in {}", path.display()))?;
+        let config: Self = table
+            .try_into()
+            .with_context(|| format!("in {}", path.display()))?;
+        config
+            .validate()
+            .with_context(|| format!("in {}", path.display()))?;
         let base = path.parent().map(Path::to_path_buf).unwrap_or_default();
         Ok((config, base))
     }
 
     fn validate(&self) -> Result<()> {
         let o = &self.optimizer;
-        ensure!((1..=1024).contains(&self.threads), "threads is {}, expected 1 to 1024", self.threads);
+        ensure!(
+            (1..=1024).contains(&self.threads),
+            "threads is {}, expected 1 to 1024",
+            self.threads
+        );
         ensure!(self.steps > 0, "steps is 0; set how long to train");
         ensure!(
             o.learning_rate.is_finite() && o.learning_rate > 0.0,
             "optimizer.learning_rate is {}, expected a positive number",
             o.learning_rate
         );
-        for (name, beta) in [("beta1", o.beta1), ("beta2", o.beta2), ("momentum", o.momentum)] {
-            ensure!((0.0..1.0).contains(&beta), "optimizer.{name} is {beta}, expected at least 0 and less than 1");
+        for (name, beta) in [
+            ("beta1", o.beta1),
+            ("beta2", o.beta2),
+            ("momentum", o.momentum),
+        ] {
+            ensure!(
+                (0.0..1.0).contains(&beta),
+                "optimizer.{name} is {beta}, expected at least 0 and less than 1"
+            );
         }
-        ensure!(o.epsilon > 0.0, "optimizer.epsilon is {}, expected a positive number", o.epsilon);
-        ensure!(o.weight_decay >= 0.0 && o.clip_norm >= 0.0, "weight_decay and clip_norm cannot be negative");
+        ensure!(
+            o.epsilon > 0.0,
+            "optimizer.epsilon is {}, expected a positive number",
+            o.epsilon
+        );
+        ensure!(
+            o.weight_decay >= 0.0 && o.clip_norm >= 0.0,
+            "weight_decay and clip_norm cannot be negative"
+        );
         let l = &self.loss;
         let weights = [l.contrastive, l.caption, l.language_model];
         ensure!(
-            weights.iter().all(|weight| weight.is_finite() && *weight >= 0.0) && weights.iter().sum::<f64>() > 0.0,
+            weights
+                .iter()
+                .all(|weight| weight.is_finite() && *weight >= 0.0)
+                && weights.iter().sum::<f64>() > 0.0,
             "the loss weights must not be negative, and one must be above 0"
         );
-        let intervals = [self.log.every, self.log.checkpoint_every, self.log.keep_checkpoints as u64];
+        let intervals = [
+            self.log.every,
+            self.log.checkpoint_every,
+            self.log.keep_checkpoints as u64,
+        ];
         ensure!(
             intervals.iter().all(|&n| n > 0),
             "log.every, checkpoint_every and keep_checkpoints must be at least 1"
         );
-        ensure!(!self.data.is_empty(), "there is no [[data]] table; name the shards to train on");
+        ensure!(
+            !self.data.is_empty(),
+            "there is no [[data]] table; name the shards to train on"
+        );
         self.data.iter().try_for_each(DataConfig::validate)?;
         Ok(())
     }
@@ -291,12 +345,19 @@ impl TrainConfig {
         let path = base.join(&self.model);
         let json = std::fs::read(&path).with_context(|| {
             let presets = coca_model::config::PRESETS.join(", ");
-            format!("model = \"{}\" is neither a preset ({presets}) nor a readable file", self.model)
+            format!(
+                "model = \"{}\" is neither a preset ({presets}) nor a readable file",
+                self.model
+            )
         })?;
-        let mut value: serde_json::Value =
-            serde_json::from_slice(&json).with_context(|| format!("{} is not JSON", path.display()))?;
-        let config = value.get_mut("model_cfg").map(serde_json::Value::take).unwrap_or(value);
-        ModelConfig::from_json(config.to_string().as_bytes()).with_context(|| format!("in {}", path.display()))
+        let mut value: serde_json::Value = serde_json::from_slice(&json)
+            .with_context(|| format!("{} is not JSON", path.display()))?;
+        let config = value
+            .get_mut("model_cfg")
+            .map(serde_json::Value::take)
+            .unwrap_or(value);
+        ModelConfig::from_json(config.to_string().as_bytes())
+            .with_context(|| format!("in {}", path.display()))
     }
 }
 
@@ -311,10 +372,14 @@ fn apply(table: &mut toml::Table, change: &str) -> Result<()> {
         // What is not a TOML value is a string without its quotes.
         .unwrap_or_else(|| toml::Value::String(value.to_string()));
     let mut keys: Vec<&str> = key.trim().split('.').collect();
-    let Some(last) = keys.pop() else { bail!("--set {change}: the key is empty") };
+    let Some(last) = keys.pop() else {
+        bail!("--set {change}: the key is empty")
+    };
     let mut at = table;
     for key in keys {
-        let entry = at.entry(key).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+        let entry = at
+            .entry(key)
+            .or_insert_with(|| toml::Value::Table(toml::Table::new()));
         at = match entry.as_table_mut() {
             Some(table) => table,
             None => bail!("--set {change}: `{key}` is not a table"),
@@ -328,7 +393,8 @@ fn apply(table: &mut toml::Table, change: &str) -> Result<()> {
 mod tests {
     use super::*;
 
-    const SMALLEST: &str = "name = 'x'\nmodel = 'coca_tiny'\noutput = 'out'\nsteps = 5\n[[data]]\nshards = 'a.tar'\n";
+    const SMALLEST: &str =
+        "name = 'x'\nmodel = 'coca_tiny'\noutput = 'out'\nsteps = 5\n[[data]]\nshards = 'a.tar'\n";
 
     fn read(text: &str, changes: &[&str]) -> Result<TrainConfig> {
         let file = tempfile::NamedTempFile::new()?;
@@ -339,13 +405,25 @@ mod tests {
 
     #[test]
     fn changes_reach_nested_fields() {
-        let config = read(SMALLEST, &["optimizer.learning_rate=0.25", "steps=7", "name=other"]).unwrap();
-        assert_eq!((config.optimizer.learning_rate, config.steps, config.name.as_str()), (0.25, 7, "other"));
+        let config = read(
+            SMALLEST,
+            &["optimizer.learning_rate=0.25", "steps=7", "name=other"],
+        )
+        .unwrap();
+        assert_eq!(
+            (
+                config.optimizer.learning_rate,
+                config.steps,
+                config.name.as_str()
+            ),
+            (0.25, 7, "other")
+        );
     }
 
     #[test]
     fn mistakes_are_named() {
-        let error = |text: &str, changes: &[&str]| format!("{:#}", read(text, changes).unwrap_err());
+        let error =
+            |text: &str, changes: &[&str]| format!("{:#}", read(text, changes).unwrap_err());
         assert!(error(SMALLEST, &["optimizer.lerning_rate=1"]).contains("lerning_rate"));
         assert!(error(SMALLEST, &["steps=0"]).contains("steps"));
         assert!(error(SMALLEST, &["steps"]).contains("key=value"));

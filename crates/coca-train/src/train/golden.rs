@@ -13,7 +13,11 @@ use super::{Optimizer, learning_rate};
 use crate::data::Batch;
 
 fn read(name: &str) -> Vec<u8> {
-    std::fs::read(format!("{}/../../tests/golden/data/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+    std::fs::read(format!(
+        "{}/../../tests/golden/data/{name}",
+        env!("CARGO_MANIFEST_DIR")
+    ))
+    .unwrap()
 }
 
 fn json(name: &str) -> Value {
@@ -25,12 +29,18 @@ fn tensors(name: &str) -> StateDict {
 }
 
 fn model(device: &Device) -> Coca {
-    let config: ModelConfig = serde_json::from_value(json("model_tiny.json")["config"].clone()).unwrap();
+    let config: ModelConfig =
+        serde_json::from_value(json("model_tiny.json")["config"].clone()).unwrap();
     let weights: StateDict = tensors("model_tiny.safetensors")
         .iter()
         .filter_map(|(name, tensor)| Some((name.strip_prefix("w.")?.to_string(), tensor.clone())))
         .collect();
-    load(Coca::new(&config, device).unwrap(), &weights, &LoadOptions::default()).unwrap()
+    load(
+        Coca::new(&config, device).unwrap(),
+        &weights,
+        &LoadOptions::default(),
+    )
+    .unwrap()
 }
 
 /// One caption for each image, all in the contrastive loss.
@@ -64,7 +74,11 @@ fn close(actual: f64, expected: f64, tolerance: f64, what: &str) {
 
 #[test]
 fn three_steps_of_adamw_equal_open_clip() {
-    let (device, golden, log) = (Device::flex(), tensors("train_tiny.safetensors"), json("train_tiny.json"));
+    let (device, golden, log) = (
+        Device::flex(),
+        tensors("train_tiny.safetensors"),
+        json("train_tiny.json"),
+    );
     let config = OptimizerConfig {
         learning_rate: 1e-3,
         warmup: 2,
@@ -77,25 +91,57 @@ fn three_steps_of_adamw_equal_open_clip() {
     };
     let (mut model, mut optimizer) = (model(&device), Optimizer::new(config));
     for step in 0..3 {
-        let batch = batch(&golden, &format!("in.image.{step}"), &format!("in.text.{step}"));
-        let (losses, gradients) = gradients(&model, &batch, LossWeights::default(), 2, &device).unwrap();
+        let batch = batch(
+            &golden,
+            &format!("in.image.{step}"),
+            &format!("in.text.{step}"),
+        );
+        let (losses, gradients) =
+            gradients(&model, &batch, LossWeights::default(), 2, &device).unwrap();
         let expected = &log["log"][step as usize];
         let number = |name: &str| expected[name].as_f64().unwrap();
         let rate = learning_rate(&config, 20, step);
         close(rate, number("lr"), 1e-12, "learning rate");
-        close(scalar(losses.contrastive.unwrap()), number("contrastive"), 1e-5, "contrastive loss");
-        close(2.0 * scalar(losses.caption.unwrap()), number("caption_weighted"), 1e-5, "captioning loss");
+        close(
+            scalar(losses.contrastive.unwrap()),
+            number("contrastive"),
+            1e-5,
+            "contrastive loss",
+        );
+        close(
+            2.0 * scalar(losses.caption.unwrap()),
+            number("caption_weighted"),
+            1e-5,
+            "captioning loss",
+        );
         let norm = scalar(Optimizer::gradient_norm(&gradients).unwrap());
         close(norm, number("grad_norm_before_clip"), 1e-4, "gradient norm");
         model = optimizer.step(model, gradients, rate, 2).unwrap();
-        close(scalar(model.log_logit_scale()), number("logit_scale"), 1e-6, "logit scale");
+        close(
+            scalar(model.log_logit_scale()),
+            number("logit_scale"),
+            1e-6,
+            "logit scale",
+        );
     }
     let weights = block_on(save(&model)).unwrap();
     for (name, _) in weights.iter() {
-        let (ours, theirs) = (weights.get_f32(name).unwrap().1, golden.get_f32(&format!("w.{name}")).unwrap().1);
-        let largest = theirs.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
-        let error = ours.iter().zip(&theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        assert!(error <= 1e-4 * largest.max(0.1), "{name}: {error} of {largest}");
+        let (ours, theirs) = (
+            weights.get_f32(name).unwrap().1,
+            golden.get_f32(&format!("w.{name}")).unwrap().1,
+        );
+        let largest = theirs
+            .iter()
+            .fold(0.0_f32, |largest, value| largest.max(value.abs()));
+        let error = ours
+            .iter()
+            .zip(&theirs)
+            .map(|(a, b)| (a - b).abs())
+            .fold(0.0, f32::max);
+        assert!(
+            error <= 1e-4 * largest.max(0.1),
+            "{name}: {error} of {largest}"
+        );
     }
 }
 
@@ -109,7 +155,11 @@ fn parts_of_a_batch_give_the_gradients_of_the_whole() {
     batch.contrastive_targets[3] = 2;
     batch.prefix_lengths[0] = 5;
     batch.weights[1] = 0.0;
-    let weights = LossWeights { contrastive: 1.0, caption: 2.0, language_model: 0.5 };
+    let weights = LossWeights {
+        contrastive: 1.0,
+        caption: 2.0,
+        language_model: 0.5,
+    };
     let (whole_losses, whole) = gradients(&model, &batch, weights, 1, &device).unwrap();
     for threads in [2, 3, 4] {
         let (losses, parts) = gradients(&model, &batch, weights, threads, &device).unwrap();
@@ -118,13 +168,21 @@ fn parts_of_a_batch_give_the_gradients_of_the_whole() {
             (&whole_losses.caption, losses.caption),
             (&whole_losses.language_model, losses.language_model),
         ] {
-            close(scalar(part.unwrap()), scalar(whole.clone().unwrap()), 1e-5, "loss");
+            close(
+                scalar(part.unwrap()),
+                scalar(whole.clone().unwrap()),
+                1e-5,
+                "loss",
+            );
         }
         assert!(whole.keys().eq(parts.keys()));
         for (name, whole) in &whole {
             let largest = scalar(whole.clone().abs().max());
             let error = scalar((whole.clone() - parts[name].clone()).abs().max());
-            assert!(error <= 1e-5 * largest.max(1e-2), "{name} on {threads} threads: {error} of {largest}");
+            assert!(
+                error <= 1e-5 * largest.max(1e-2),
+                "{name} on {threads} threads: {error} of {largest}"
+            );
         }
     }
 }
@@ -132,8 +190,16 @@ fn parts_of_a_batch_give_the_gradients_of_the_whole() {
 #[test]
 fn schedules_equal_open_clip() {
     let golden = json("sched.json");
-    let base = OptimizerConfig { learning_rate: 1e-3, warmup: 10, ..OptimizerConfig::default() };
-    let cooldown = Schedule::ConstantCooldown { steps: 30, power: 1.5, end: 1e-5 };
+    let base = OptimizerConfig {
+        learning_rate: 1e-3,
+        warmup: 10,
+        ..OptimizerConfig::default()
+    };
+    let cooldown = Schedule::ConstantCooldown {
+        steps: 30,
+        power: 1.5,
+        end: 1e-5,
+    };
     let cases = [
         (Schedule::Cosine, &golden["cosine"]),
         (Schedule::Constant, &golden["const"]),
@@ -143,7 +209,12 @@ fn schedules_equal_open_clip() {
         let config = OptimizerConfig { schedule, ..base };
         for (step, expected) in expected.as_array().unwrap().iter().enumerate() {
             let rate = learning_rate(&config, 100, step as u64);
-            close(rate, expected.as_f64().unwrap(), 1e-9, &format!("{schedule:?} at step {step}"));
+            close(
+                rate,
+                expected.as_f64().unwrap(),
+                1e-9,
+                &format!("{schedule:?} at step {step}"),
+            );
         }
     }
 }

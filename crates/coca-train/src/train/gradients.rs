@@ -12,8 +12,8 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use coca_model::{Coca, Forward, LossWeights, Pair, TextBatch, TokenLoss, contrastive_loss};
 
-use crate::parallel::side_by_side;
 use crate::data::Batch;
+use crate::parallel::side_by_side;
 
 /// Flat gradients by parameter name; a parameter that took no part has none.
 pub type NamedGradients = BTreeMap<String, Tensor<1>>;
@@ -84,7 +84,11 @@ pub fn gradients(
         }
         let token_losses = [
             (part.forward.caption, &caption, weights.caption),
-            (part.forward.language_model, &language_model, weights.language_model),
+            (
+                part.forward.language_model,
+                &language_model,
+                weights.language_model,
+            ),
         ];
         for (loss, total, weight) in token_losses {
             if let (Some(loss), Some(total)) = (loss, total) {
@@ -127,8 +131,14 @@ impl Total {
         parts
             .iter()
             .filter_map(|part| loss(&part.forward))
-            .map(|loss| Self { sum: loss.sum.clone().inner(), tokens: loss.tokens })
-            .reduce(|total, part| Self { sum: total.sum + part.sum, tokens: total.tokens + part.tokens })
+            .map(|loss| Self {
+                sum: loss.sum.clone().inner(),
+                tokens: loss.tokens,
+            })
+            .reduce(|total, part| Self {
+                sum: total.sum + part.sum,
+                tokens: total.tokens + part.tokens,
+            })
     }
 }
 
@@ -141,7 +151,9 @@ fn along(x: Tensor<2>, gradient: &Tensor<2>, rows: &Range<usize>) -> Tensor<1> {
 /// Even shares of `count` images.
 fn shares(count: usize, threads: usize) -> Vec<Range<usize>> {
     let parts = threads.clamp(1, count.max(1));
-    (0..parts).map(|part| count * part / parts..count * (part + 1) / parts).collect()
+    (0..parts)
+        .map(|part| count * part / parts..count * (part + 1) / parts)
+        .collect()
 }
 
 fn forward(
@@ -161,16 +173,28 @@ fn forward(
     let texts = texts(batch, images);
     let model = with_gradients(model);
     let forward = model.forward(Tensor::from_data(pixels, device), &texts, weights)?;
-    Ok(Part { model, forward, pairs: texts.pairs })
+    Ok(Part {
+        model,
+        forward,
+        pairs: texts.pairs,
+    })
 }
 
 /// The texts of some images. Rows of weight zero, which only fill the fixed shape, are left out.
 pub(super) fn texts(batch: &Batch, images: Range<usize>) -> TextBatch {
     let rows = batch.prefix_lengths.len();
     let length = batch.ids.len() / rows.max(1);
-    let mut texts = TextBatch { length, ..TextBatch::default() };
+    let mut texts = TextBatch {
+        length,
+        ..TextBatch::default()
+    };
     let mut place = BTreeMap::new();
-    let every = batch.ids.chunks(length.max(1)).zip(&batch.prefix_lengths).zip(&batch.image_index).zip(&batch.weights);
+    let every = batch
+        .ids
+        .chunks(length.max(1))
+        .zip(&batch.prefix_lengths)
+        .zip(&batch.image_index)
+        .zip(&batch.weights);
     for (row, (((ids, &prefix), &image), &weight)) in every.enumerate() {
         let image = image as usize;
         if weight > 0.0 && images.contains(&image) {
@@ -180,26 +204,51 @@ pub(super) fn texts(batch: &Batch, images: Range<usize>) -> TextBatch {
             texts.image_of_row.push(image - images.start);
         }
     }
-    for (image, (row, &group)) in batch.contrastive_index.iter().zip(&batch.contrastive_targets).enumerate() {
+    for (image, (row, &group)) in batch
+        .contrastive_index
+        .iter()
+        .zip(&batch.contrastive_targets)
+        .enumerate()
+    {
         if let Some(&row) = place.get(row).filter(|_| images.contains(&image)) {
-            texts.pairs.push(Pair { image: image - images.start, row, group: group as usize });
+            texts.pairs.push(Pair {
+                image: image - images.start,
+                row,
+                group: group as usize,
+            });
         }
     }
     texts
 }
 
-fn contrastive(model: &Coca, parts: &[Part], weight: f64, device: &Device) -> Result<Option<Contrastive>> {
+fn contrastive(
+    model: &Coca,
+    parts: &[Part],
+    weight: f64,
+    device: &Device,
+) -> Result<Option<Contrastive>> {
     let embeddings = parts.iter().filter_map(|part| part.forward.pairs.as_ref());
-    let (images, texts): (Vec<_>, Vec<_>) =
-        embeddings.map(|(image, text)| (image.clone().inner(), text.clone().inner())).unzip();
+    let (images, texts): (Vec<_>, Vec<_>) = embeddings
+        .map(|(image, text)| (image.clone().inner(), text.clone().inner()))
+        .unzip();
     if images.is_empty() {
         return Ok(None);
     }
     let leaf = |parts: Vec<Tensor<2>>| Tensor::from_inner(Tensor::cat(parts, 0)).require_grad();
     let (image, text) = (leaf(images), leaf(texts));
-    let logit_scale = Tensor::<1>::from_inner(model.log_logit_scale()).to_device(device).require_grad();
-    let pairs: Vec<Pair> = parts.iter().flat_map(|part| part.pairs.iter().copied()).collect();
-    let loss = contrastive_loss(image.clone(), text.clone(), logit_scale.clone().exp(), &pairs);
+    let logit_scale = Tensor::<1>::from_inner(model.log_logit_scale())
+        .to_device(device)
+        .require_grad();
+    let pairs: Vec<Pair> = parts
+        .iter()
+        .flat_map(|part| part.pairs.iter().copied())
+        .collect();
+    let loss = contrastive_loss(
+        image.clone(),
+        text.clone(),
+        logit_scale.clone().exp(),
+        &pairs,
+    );
     let gradients = (loss.clone() * weight).backward();
     let missing = || anyhow!("the contrastive loss has no gradient");
     Ok(Some(Contrastive {
@@ -215,7 +264,10 @@ fn with_gradients(model: &Coca) -> Coca {
     struct Leaves;
     impl ModuleMapper for Leaves {
         fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-            Param::initialized(ParamId::new(), Tensor::from_inner(param.val()).require_grad())
+            Param::initialized(
+                ParamId::new(),
+                Tensor::from_inner(param.val()).require_grad(),
+            )
         }
     }
     model.clone().map(&mut Leaves)
@@ -230,7 +282,11 @@ struct Collect<'a> {
 
 impl<'a> Collect<'a> {
     fn from(model: &Coca, gradients: &'a Gradients) -> NamedGradients {
-        let mut collect = Self { gradients, path: Vec::new(), found: NamedGradients::new() };
+        let mut collect = Self {
+            gradients,
+            path: Vec::new(),
+            found: NamedGradients::new(),
+        };
         model.visit(&mut collect);
         collect.found
     }
@@ -248,7 +304,8 @@ impl ModuleVisitor for Collect<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(gradient) = param.val().grad(self.gradients) {
             let count = gradient.dims().iter().product::<usize>();
-            self.found.insert(self.path.join("."), gradient.reshape([count]));
+            self.found
+                .insert(self.path.join("."), gradient.reshape([count]));
         }
     }
 }

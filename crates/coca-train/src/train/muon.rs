@@ -10,13 +10,19 @@ const ITERATIONS: usize = 5;
 /// Whether Muon applies: matrices that map activations to activations. Embeddings, queries and the projections at
 /// either end stay with AdamW.
 pub fn applies(name: &str, shape: &[usize]) -> bool {
-    let inside = ["resblocks", "cross_attn", "attn_pool"].iter().any(|part| name.contains(part));
+    let inside = ["resblocks", "cross_attn", "attn_pool"]
+        .iter()
+        .any(|part| name.contains(part));
     shape.len() == 2 && inside && name.ends_with("weight")
 }
 
 /// How many matrices a parameter stacks: queries, keys and values are projections of their own.
 pub fn stacked(name: &str) -> usize {
-    if name.ends_with("in_proj_weight") { 3 } else { 1 }
+    if name.ends_with("in_proj_weight") {
+        3
+    } else {
+        1
+    }
 }
 
 /// The nearest (semi-)orthogonal matrix of each of `x` `[n, rows, columns]`, roughly, scaled so that its
@@ -46,19 +52,32 @@ mod tests {
     fn singular_values_come_close_to_one() {
         let device = Device::flex();
         for (rows, columns) in [(24, 8), (8, 24), (16, 16)] {
-            let x = Tensor::<3>::random([2, rows, columns], Distribution::Normal(0.0, 3.0), &device);
+            let x =
+                Tensor::<3>::random([2, rows, columns], Distribution::Normal(0.0, 3.0), &device);
             let scale = 0.2 * (rows.max(columns) as f64).sqrt();
             let y = orthogonalise(x) / scale;
-            let small = if rows > columns { y.clone().swap_dims(1, 2).matmul(y) } else { y.clone().matmul(y.swap_dims(1, 2)) };
-            let trace: f32 = (small * Tensor::<2>::eye(rows.min(columns), &device).unsqueeze()).sum().into_scalar();
+            let small = if rows > columns {
+                y.clone().swap_dims(1, 2).matmul(y)
+            } else {
+                y.clone().matmul(y.swap_dims(1, 2))
+            };
+            let trace: f32 = (small * Tensor::<2>::eye(rows.min(columns), &device).unsqueeze())
+                .sum()
+                .into_scalar();
             let mean = trace / (2 * rows.min(columns)) as f32;
-            assert!((0.5..1.5).contains(&mean), "{rows} x {columns}: mean squared singular value {mean}");
+            assert!(
+                (0.5..1.5).contains(&mean),
+                "{rows} x {columns}: mean squared singular value {mean}"
+            );
         }
     }
 
     #[test]
     fn only_matrices_inside_blocks() {
-        assert!(applies("visual.transformer.resblocks.0.mlp.c_fc.weight", &[8, 2]));
+        assert!(applies(
+            "visual.transformer.resblocks.0.mlp.c_fc.weight",
+            &[8, 2]
+        ));
         assert!(applies("visual.attn_pool.attn.in_proj_weight", &[6, 2]));
         assert!(!applies("visual.transformer.resblocks.0.ln_1.weight", &[8]));
         assert!(!applies("text.token_embedding.weight", &[8, 2]));

@@ -43,19 +43,31 @@ const LARGEST_LOGIT_SCALE: f32 = 4.605_170_2;
 impl Optimizer {
     /// Moments of zero.
     pub fn new(config: OptimizerConfig) -> Self {
-        Self { config, moments: BTreeMap::new(), steps: 0 }
+        Self {
+            config,
+            moments: BTreeMap::new(),
+            steps: 0,
+        }
     }
 
     /// The gradient's norm over all parameters, `[1]`; none if there is no gradient.
     pub fn gradient_norm(gradients: &NamedGradients) -> Option<Tensor<1>> {
-        let squares = gradients.values().map(|gradient| gradient.clone().square().sum());
+        let squares = gradients
+            .values()
+            .map(|gradient| gradient.clone().square().sum());
         squares.reduce(|sum, square| sum + square).map(Tensor::sqrt)
     }
 
     /// One update of a model without graph, at learning rate `rate`, on `threads` threads. Gradients are scaled so
     /// that their global norm does not exceed the limit. A parameter without gradient is left as it is, weight decay
     /// included, as PyTorch does.
-    pub fn step(&mut self, model: Coca, gradients: NamedGradients, rate: f64, threads: usize) -> Result<Coca> {
+    pub fn step(
+        &mut self,
+        model: Coca,
+        gradients: NamedGradients,
+        rate: f64,
+        threads: usize,
+    ) -> Result<Coca> {
         self.steps += 1;
         let limit = self.config.clip_norm;
         // PyTorch's clip_grad_norm_: the factor never exceeds 1, and 1e-6 guards the division.
@@ -68,11 +80,19 @@ impl Optimizer {
         for (at, (name, gradient)) in gradients.into_iter().enumerate() {
             let shape = shapes.get(&name).cloned().unwrap_or_default();
             let moments = self.moments.remove(&name);
-            shares[at % count].push(Job { name, shape, gradient, moments });
+            shares[at % count].push(Job {
+                name,
+                shape,
+                gradient,
+                moments,
+            });
         }
         let this = &*self;
         let updates = side_by_side(shares, |jobs| {
-            Ok(jobs.into_iter().map(|job| this.update(job, clip.as_ref(), rate)).collect::<Vec<_>>())
+            Ok(jobs
+                .into_iter()
+                .map(|job| this.update(job, clip.as_ref(), rate))
+                .collect::<Vec<_>>())
         })?;
         let mut changes = BTreeMap::new();
         for (name, moments, change) in updates.into_iter().flatten() {
@@ -80,48 +100,92 @@ impl Optimizer {
             changes.insert(name, change);
         }
         let decay = 1.0 - rate * self.config.weight_decay;
-        Ok(model.map(&mut Apply { changes, decay, path: Vec::new() }))
+        Ok(model.map(&mut Apply {
+            changes,
+            decay,
+            path: Vec::new(),
+        }))
     }
 
     /// New moments of one parameter, and what is subtracted from it.
-    fn update(&self, job: Job, clip: Option<&Tensor<1>>, rate: f64) -> (String, Moments, Tensor<1>) {
+    fn update(
+        &self,
+        job: Job,
+        clip: Option<&Tensor<1>>,
+        rate: f64,
+    ) -> (String, Moments, Tensor<1>) {
         let config = &self.config;
-        let Job { name, shape, gradient, moments } = job;
+        let Job {
+            name,
+            shape,
+            gradient,
+            moments,
+        } = job;
         let gradient = match clip {
             Some(clip) => gradient * clip.clone(),
             None => gradient,
         };
-        let first = moments.as_ref().map_or_else(|| gradient.zeros_like(), |moments| moments.first.clone());
+        let first = moments
+            .as_ref()
+            .map_or_else(|| gradient.zeros_like(), |moments| moments.first.clone());
         if config.method == Method::Muon && muon::applies(&name, &shape) {
             let first = first * config.momentum + gradient.clone();
             let ahead = gradient + first.clone() * config.momentum;
             let (stacked, count) = (muon::stacked(&name), shape.iter().product::<usize>());
             let matrices = ahead.reshape([stacked, shape[0] / stacked, shape[1]]);
             let change = muon::orthogonalise(matrices).reshape([count]) * rate;
-            return (name, Moments { first, second: None }, change);
+            return (
+                name,
+                Moments {
+                    first,
+                    second: None,
+                },
+                change,
+            );
         }
-        let second = moments.and_then(|moments| moments.second).unwrap_or_else(|| gradient.zeros_like());
+        let second = moments
+            .and_then(|moments| moments.second)
+            .unwrap_or_else(|| gradient.zeros_like());
         let first = first * config.beta1 + gradient.clone() * (1.0 - config.beta1);
         let second = second * config.beta2 + gradient.square() * (1.0 - config.beta2);
         let steps = self.steps as i32;
-        let (bias1, bias2) = (1.0 - config.beta1.powi(steps), 1.0 - config.beta2.powi(steps));
+        let (bias1, bias2) = (
+            1.0 - config.beta1.powi(steps),
+            1.0 - config.beta2.powi(steps),
+        );
         let denominator = second.clone().sqrt() / bias2.sqrt() + config.epsilon;
         let change = first.clone() / denominator * (rate / bias1);
-        (name, Moments { first, second: Some(second) }, change)
+        (
+            name,
+            Moments {
+                first,
+                second: Some(second),
+            },
+            change,
+        )
     }
 
     /// The moments, for a checkpoint: `first.NAME` and `second.NAME`.
     pub fn state(&self) -> coca_model::Result<StateDict> {
         let mut state = StateDict::new();
         for (name, moments) in &self.moments {
-            for (moment, tensor) in [("first", Some(&moments.first)), ("second", moments.second.as_ref())] {
+            for (moment, tensor) in [
+                ("first", Some(&moments.first)),
+                ("second", moments.second.as_ref()),
+            ] {
                 let Some(tensor) = tensor else { continue };
-                let values: Vec<f32> = tensor
-                    .clone()
-                    .into_data()
-                    .try_into_vec_as()
-                    .map_err(|error| coca_model::Error::Device(format!("reading the optimiser: {error:?}")))?;
-                state.insert(format!("{moment}.{name}"), TensorEntry::from_f32(vec![values.len()], &values)?);
+                let values: Vec<f32> =
+                    tensor
+                        .clone()
+                        .into_data()
+                        .try_into_vec_as()
+                        .map_err(|error| {
+                            coca_model::Error::Device(format!("reading the optimiser: {error:?}"))
+                        })?;
+                state.insert(
+                    format!("{moment}.{name}"),
+                    TensorEntry::from_f32(vec![values.len()], &values)?,
+                );
             }
         }
         Ok(state)
@@ -137,22 +201,38 @@ impl Optimizer {
         let mut moments = BTreeMap::new();
         let tensor = |name: &str| -> coca_model::Result<Tensor<1>> {
             let (_, values) = state.get_f32(name)?;
-            Ok(Tensor::from_data(TensorData::from(values.as_slice()), device))
+            Ok(Tensor::from_data(
+                TensorData::from(values.as_slice()),
+                device,
+            ))
         };
         for (key, _) in state.iter() {
             if let Some(name) = key.strip_prefix("first.") {
                 let second = format!("second.{name}");
                 let second = state.get(&second).map(|_| tensor(&second)).transpose()?;
-                moments.insert(name.to_string(), Moments { first: tensor(key)?, second });
+                moments.insert(
+                    name.to_string(),
+                    Moments {
+                        first: tensor(key)?,
+                        second,
+                    },
+                );
             }
         }
-        Ok(Self { config, moments, steps })
+        Ok(Self {
+            config,
+            moments,
+            steps,
+        })
     }
 }
 
 /// open_clip's groups: matrices decay; vectors, biases, norms and the logit scale do not.
 fn decays(name: &str, rank: usize) -> bool {
-    rank >= 2 && !["bn", "ln", "bias", "logit_scale"].iter().any(|part| name.contains(part))
+    rank >= 2
+        && !["bn", "ln", "bias", "logit_scale"]
+            .iter()
+            .any(|part| name.contains(part))
 }
 
 /// value · decay - change, for the parameters that have a change.
@@ -173,11 +253,21 @@ impl ModuleMapper for Apply {
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let name = self.path.join(".");
-        let Some(change) = self.changes.remove(&name) else { return param };
+        let Some(change) = self.changes.remove(&name) else {
+            return param;
+        };
         param.map(|value| {
             let change = change.reshape(value.dims());
-            let value = if decays(&name, D) { value * self.decay - change } else { value - change };
-            if name == "logit_scale" { value.clamp(0.0, LARGEST_LOGIT_SCALE) } else { value }
+            let value = if decays(&name, D) {
+                value * self.decay - change
+            } else {
+                value - change
+            };
+            if name == "logit_scale" {
+                value.clamp(0.0, LARGEST_LOGIT_SCALE)
+            } else {
+                value
+            }
         })
     }
 }

@@ -1,8 +1,8 @@
 //! The training loop.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -15,10 +15,10 @@ use pollster::block_on;
 use serde_json::json;
 
 use super::checkpoint::{self, TrainState};
-use super::metrics::Metrics;
-use super::tokenizer::tokenizer;
 use super::config::LossConfig;
 use super::gradients::{BatchLosses, gradients};
+use super::metrics::Metrics;
+use super::tokenizer::tokenizer;
 use super::{Optimizer, TrainConfig, learning_rate, validate};
 use crate::data::{Batch, Loader, LoaderSetup};
 use crate::folder;
@@ -33,7 +33,13 @@ pub enum Outcome {
 }
 
 /// Trains as `config` says, from the start or from the last checkpoint, until it is done or `stop` is set.
-pub fn train(config: &TrainConfig, base: &Path, device: &Device, resume: bool, stop: &AtomicBool) -> Result<Outcome> {
+pub fn train(
+    config: &TrainConfig,
+    base: &Path,
+    device: &Device,
+    resume: bool,
+    stop: &AtomicBool,
+) -> Result<Outcome> {
     let output = base.join(&config.output);
     std::fs::create_dir_all(&output).with_context(|| format!("creating {}", output.display()))?;
     if !resume && !checkpoint::list(&output).is_empty() {
@@ -48,13 +54,19 @@ pub fn train(config: &TrainConfig, base: &Path, device: &Device, resume: bool, s
     let bar = progress_bar(config, run.step);
     let loader = run.loader(config, base, &bar)?;
     let mut window = Window::new();
-    for batch in loader.start_at(run.step)? {
+    // None, if only the finished model is missing.
+    let left = usize::try_from(config.steps.saturating_sub(run.step))?;
+    for batch in loader.start_at(run.step)?.take(left) {
         let batch = batch?;
         let losses = run.step(config, &batch)?;
         window.add(batch.batch_size, losses);
         bar.inc(batch.batch_size as u64);
         if run.step.is_multiple_of(config.log.every) || run.step == config.steps {
-            let line = window.line(run.step, learning_rate(&config.optimizer, config.steps, run.step - 1), config.loss)?;
+            let line = window.line(
+                run.step,
+                learning_rate(&config.optimizer, config.steps, run.step - 1),
+                config.loss,
+            )?;
             bar.set_message(describe(&line));
             metrics.write(&line)?;
         }
@@ -69,7 +81,13 @@ pub fn train(config: &TrainConfig, base: &Path, device: &Device, resume: bool, s
         let interrupted = stop.load(Ordering::Relaxed);
         if last || interrupted || run.step.is_multiple_of(config.log.checkpoint_every) {
             let state = TrainState::new(run.step, config)?;
-            checkpoint::save(&output, &run.folder()?, &run.optimizer, &state, config.log.keep_checkpoints)?;
+            checkpoint::save(
+                &output,
+                &run.folder()?,
+                &run.optimizer,
+                &state,
+                config.log.keep_checkpoints,
+            )?;
         }
         if last {
             break;
@@ -98,12 +116,24 @@ struct Run {
 }
 
 impl Run {
-    fn start(config: &TrainConfig, base: &Path, output: &Path, device: &Device, resume: bool) -> Result<Self> {
+    fn start(
+        config: &TrainConfig,
+        base: &Path,
+        output: &Path,
+        device: &Device,
+        resume: bool,
+    ) -> Result<Self> {
         device.seed(config.seed);
         if resume {
             let (frame, optimizer, state) = checkpoint::load(output, config, device)?;
             let model = frame.model(device)?;
-            return Ok(Self { model, optimizer, step: state.step, frame, device: device.clone() });
+            return Ok(Self {
+                model,
+                optimizer,
+                step: state.step,
+                frame,
+                device: device.clone(),
+            });
         }
         let mut shape = config.model_config(base)?;
         let tokenizer = tokenizer(config, base, shape.text_cfg.vocab_size)?;
@@ -120,8 +150,14 @@ impl Run {
         if let Some(init) = &config.init {
             let weights = folder::read(&base.join(init))?.weights;
             let [rows, columns] = shape.vision_cfg.grid();
-            model = load(model, &weights, &LoadOptions { grid: Some((rows, columns)) })
-                .with_context(|| format!("init = \"{}\"", init.display()))?;
+            model = load(
+                model,
+                &weights,
+                &LoadOptions {
+                    grid: Some((rows, columns)),
+                },
+            )
+            .with_context(|| format!("init = \"{}\"", init.display()))?;
         }
         let [height, width] = shape.vision_cfg.image_size.dims();
         let frame = ModelFolder {
@@ -136,7 +172,13 @@ impl Run {
                 ..CocaJson::default()
             },
         };
-        Ok(Self { model, optimizer: Optimizer::new(config.optimizer), step: 0, frame, device: device.clone() })
+        Ok(Self {
+            model,
+            optimizer: Optimizer::new(config.optimizer),
+            step: 0,
+            frame,
+            device: device.clone(),
+        })
     }
 
     fn loader(&self, config: &TrainConfig, base: &Path, bar: &ProgressBar) -> Result<Loader> {
@@ -155,17 +197,27 @@ impl Run {
 
     /// One optimiser step.
     fn step(&mut self, config: &TrainConfig, batch: &Batch) -> Result<BatchLosses> {
-        let (losses, gradients) =
-            gradients(&self.model, batch, LossWeights::from(config.loss), config.threads, &self.device)?;
+        let (losses, gradients) = gradients(
+            &self.model,
+            batch,
+            LossWeights::from(config.loss),
+            config.threads,
+            &self.device,
+        )?;
         let rate = learning_rate(&config.optimizer, config.steps, self.step);
-        self.model = self.optimizer.step(self.model.clone(), gradients, rate, config.threads)?;
+        self.model = self
+            .optimizer
+            .step(self.model.clone(), gradients, rate, config.threads)?;
         self.step += 1;
         Ok(losses)
     }
 
     /// The model folder as of now.
     fn folder(&self) -> Result<ModelFolder> {
-        Ok(ModelFolder { weights: block_on(save(&self.model))?, ..self.frame.clone() })
+        Ok(ModelFolder {
+            weights: block_on(save(&self.model))?,
+            ..self.frame.clone()
+        })
     }
 }
 
@@ -184,7 +236,11 @@ struct Window {
 
 impl Window {
     fn new() -> Self {
-        Self { since: Instant::now(), samples: 0, losses: Vec::new() }
+        Self {
+            since: Instant::now(),
+            samples: 0,
+            losses: Vec::new(),
+        }
     }
 
     fn add(&mut self, samples: usize, losses: BatchLosses) {
@@ -200,26 +256,37 @@ impl Window {
         let mut line = json!({ "step": step, "learning_rate": rate });
         type Part = fn(&BatchLosses) -> Option<Tensor<1>>;
         let parts: [(&str, f64, Part); 3] = [
-            ("contrastive", weights.contrastive, |losses| losses.contrastive.clone()),
+            ("contrastive", weights.contrastive, |losses| {
+                losses.contrastive.clone()
+            }),
             ("caption", weights.caption, |losses| losses.caption.clone()),
-            ("language_model", weights.language_model, |losses| losses.language_model.clone()),
+            ("language_model", weights.language_model, |losses| {
+                losses.language_model.clone()
+            }),
         ];
         let mut total = 0.0;
         for (name, weight, part) in parts {
-            let values: Vec<f64> =
-                self.losses.iter().filter_map(part).map(|loss| f64::from(loss.into_scalar::<f32>())).collect();
+            let values: Vec<f64> = self
+                .losses
+                .iter()
+                .filter_map(part)
+                .map(|loss| f64::from(loss.into_scalar::<f32>()))
+                .collect();
             if values.is_empty() {
                 continue;
             }
             let mean = values.iter().sum::<f64>() / values.len() as f64;
             if !mean.is_finite() {
-                bail!("the {name} loss is {mean} at step {step}; lower the learning rate and --resume from the last checkpoint");
+                bail!(
+                    "the {name} loss is {mean} at step {step}; lower the learning rate and --resume from the last checkpoint"
+                );
             }
             line[name] = json!(mean);
             total += weight * mean;
         }
         line["loss"] = json!(total);
-        line["samples_per_second"] = json!(self.samples as f64 / self.since.elapsed().as_secs_f64());
+        line["samples_per_second"] =
+            json!(self.samples as f64 / self.since.elapsed().as_secs_f64());
         *self = Self::new();
         Ok(line)
     }
@@ -227,10 +294,13 @@ impl Window {
 
 fn progress_bar(config: &TrainConfig, step: u64) -> ProgressBar {
     let batch = config.loader.batch_size as u64;
-    let style = "{bar:30} {percent:>3}% {human_pos}/{human_len} samples, {per_sec}, {eta} left  {msg}";
+    let style =
+        "{bar:30} {percent:>3}% {human_pos}/{human_len} samples, {per_sec}, {eta} left  {msg}";
     let bar = ProgressBar::new(config.steps * batch).with_position(step * batch);
     bar.reset_eta();
-    bar.with_style(ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()))
+    bar.with_style(
+        ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()),
+    )
 }
 
 /// The losses of a metrics line, short.

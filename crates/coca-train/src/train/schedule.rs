@@ -11,10 +11,15 @@ pub fn learning_rate(config: &OptimizerConfig, steps: u64, step: u64) -> f64 {
     match config.schedule {
         Schedule::Constant => peak,
         Schedule::Cosine => {
-            let progress = (step - config.warmup) as f64 / steps.saturating_sub(config.warmup).max(1) as f64;
+            let progress =
+                (step - config.warmup) as f64 / steps.saturating_sub(config.warmup).max(1) as f64;
             0.5 * (1.0 + (std::f64::consts::PI * progress.min(1.0)).cos()) * peak
         }
-        Schedule::ConstantCooldown { steps: cooldown, power, end } => {
+        Schedule::ConstantCooldown {
+            steps: cooldown,
+            power,
+            end,
+        } => {
             let start = steps.saturating_sub(cooldown);
             if step < start {
                 return peak;

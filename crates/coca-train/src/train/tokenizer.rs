@@ -14,10 +14,14 @@ pub fn tokenizer(config: &TrainConfig, base: &Path, size: usize) -> Result<Token
         TokenizerSource::Clip => Ok(Tokenizer::clip()?),
         TokenizerSource::File(path) => {
             let path = base.join(path);
-            let json = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+            let json =
+                std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
             Tokenizer::from_json(&json).with_context(|| format!("in {}", path.display()))
         }
-        TokenizerSource::Train => Ok(Tokenizer::train(texts(config, &config.data_dir(base))?, size)?),
+        TokenizerSource::Train => Ok(Tokenizer::train(
+            texts(config, &config.data_dir(base))?,
+            size,
+        )?),
     }
 }
 
@@ -29,7 +33,11 @@ fn texts(config: &TrainConfig, data: &Path) -> Result<Vec<String>> {
             let sample = sample?;
             texts.extend(sample.captions);
             if let Some(label) = sample.label {
-                texts.extend(set.templates.iter().map(|template| template.replace("{}", &label)));
+                texts.extend(
+                    set.templates
+                        .iter()
+                        .map(|template| template.replace("{}", &label)),
+                );
             }
             for (question, answer) in sample.qa {
                 texts.push(answer_prefix(&set.answer_template, &question));

@@ -16,7 +16,8 @@ use serde_json::{Value, json};
 use super::gradients::texts;
 use super::{TrainConfig, ValidationConfig, ValidationTask};
 use crate::data::{
-    AugmentConfig, Batch, DataConfig, EvalSamples, Loader, LoaderConfig, LoaderSetup, RandomResizedCrop, read_samples,
+    AugmentConfig, Batch, DataConfig, EvalSamples, Loader, LoaderConfig, LoaderSetup,
+    RandomResizedCrop, read_samples,
 };
 use crate::eval::{Runner, answer_questions, classify_images, retrieve, sample_captions};
 use crate::parallel::side_by_side;
@@ -55,7 +56,11 @@ pub fn run(
         device.clone(),
     )?;
     let bar = ProgressBar::hidden();
-    let runner = Runner { predictor: &predictor, threads: config.threads, bar: &bar };
+    let runner = Runner {
+        predictor: &predictor,
+        threads: config.threads,
+        bar: &bar,
+    };
     let data = config.data_dir(base);
     let line = |set: &ValidationConfig| -> Result<Value> {
         let mut line = json!({ "step": step, "validation": &set.name });
@@ -65,7 +70,9 @@ pub fn run(
         }
         Ok(line)
     };
-    let named = |set: &ValidationConfig| line(set).with_context(|| format!("in the validation \"{}\"", set.name));
+    let named = |set: &ValidationConfig| {
+        line(set).with_context(|| format!("in the validation \"{}\"", set.name))
+    };
     config.validation.iter().map(named).collect()
 }
 
@@ -78,19 +85,31 @@ fn measure(
 ) -> Result<(&'static str, Value)> {
     Ok(match task {
         ValidationTask::Loss => ("loss", losses(set, config, runner, data)?),
-        ValidationTask::ZeroShot => {
-            ("zero-shot", json!(classify_images(runner, samples(set, data)?, None, None)?.metrics))
-        }
-        ValidationTask::Retrieval => ("retrieval", json!(retrieve(runner, samples(set, data)?)?.metrics)),
-        ValidationTask::Vqa => ("vqa", json!(answer_questions(runner, samples(set, data)?)?.metrics)),
-        ValidationTask::Captions => {
-            ("captions", json!(sample_captions(runner, samples(set, data)?.spread(SAMPLE_CAPTIONS))?))
-        }
+        ValidationTask::ZeroShot => (
+            "zero-shot",
+            json!(classify_images(runner, samples(set, data)?, None, None)?.metrics),
+        ),
+        ValidationTask::Retrieval => (
+            "retrieval",
+            json!(retrieve(runner, samples(set, data)?)?.metrics),
+        ),
+        ValidationTask::Vqa => (
+            "vqa",
+            json!(answer_questions(runner, samples(set, data)?)?.metrics),
+        ),
+        ValidationTask::Captions => (
+            "captions",
+            json!(sample_captions(
+                runner,
+                samples(set, data)?.spread(SAMPLE_CAPTIONS)
+            )?),
+        ),
     })
 }
 
 fn samples(set: &ValidationConfig, data: &Path) -> Result<EvalSamples> {
-    let all = read_samples(&set.shards, data).with_context(|| format!("in the validation \"{}\"", set.name))?;
+    let all = read_samples(&set.shards, data)
+        .with_context(|| format!("in the validation \"{}\"", set.name))?;
     Ok(match set.limit {
         Some(limit) => all.spread(limit),
         None => all,
@@ -99,7 +118,12 @@ fn samples(set: &ValidationConfig, data: &Path) -> Result<EvalSamples> {
 
 /// The mean losses over whole batches of the training's size, of images as they are. The contrastive loss depends on
 /// the batch size, so it compares within a run only.
-fn losses(set: &ValidationConfig, config: &TrainConfig, runner: &Runner<'_>, data: &Path) -> Result<Value> {
+fn losses(
+    set: &ValidationConfig,
+    config: &TrainConfig,
+    runner: &Runner<'_>,
+    data: &Path,
+) -> Result<Value> {
     let count = samples(set, data)?.len();
     ensure!(count > 0, "the data set has no sample");
     let predictor = runner.predictor;
@@ -116,7 +140,10 @@ fn losses(set: &ValidationConfig, config: &TrainConfig, runner: &Runner<'_>, dat
             ..DataConfig::new(set.shards.clone())
         }],
         augment: &AugmentConfig {
-            random_resized_crop: RandomResizedCrop { enabled: false, ..RandomResizedCrop::default() },
+            random_resized_crop: RandomResizedCrop {
+                enabled: false,
+                ..RandomResizedCrop::default()
+            },
             ..AugmentConfig::default()
         },
         loader: &setup,
@@ -129,7 +156,10 @@ fn losses(set: &ValidationConfig, config: &TrainConfig, runner: &Runner<'_>, dat
     let batches: Vec<u64> = (0..(count / setup.batch_size) as u64).collect();
     let share = batches.len().div_ceil(runner.threads.max(1)).max(1);
     let found = side_by_side(batches.chunks(share).collect(), |steps| {
-        steps.iter().map(|&step| batch_losses(predictor, &loader.batch(step)?)).collect::<Result<Vec<_>>>()
+        steps
+            .iter()
+            .map(|&step| batch_losses(predictor, &loader.batch(step)?))
+            .collect::<Result<Vec<_>>>()
     })?;
     let mut sums = Sums::default();
     for batch in found.into_iter().flatten() {
@@ -172,12 +202,24 @@ fn batch_losses(predictor: &Predictor, batch: &Batch) -> Result<Sums> {
     let [height, width] = model.config().vision_cfg.image_size.dims();
     let pixels = TensorData::new(batch.pixels.clone(), [batch.batch_size, 3, height, width]);
     let texts = texts(batch, 0..batch.batch_size);
-    let all = LossWeights { contrastive: 1.0, caption: 1.0, language_model: 1.0 };
+    let all = LossWeights {
+        contrastive: 1.0,
+        caption: 1.0,
+        language_model: 1.0,
+    };
     let forward = model.forward(Tensor::from_data(pixels, predictor.device()), &texts, all)?;
     let scalar = |loss: Tensor<1>| f64::from(loss.into_scalar::<f32>());
-    let contrastive = forward
-        .pairs
-        .map(|(image, text)| Sum(scalar(contrastive_loss(image, text, model.logit_scale(), &texts.pairs)), 1));
+    let contrastive = forward.pairs.map(|(image, text)| {
+        Sum(
+            scalar(contrastive_loss(
+                image,
+                text,
+                model.logit_scale(),
+                &texts.pairs,
+            )),
+            1,
+        )
+    });
     let tokens = |loss: coca_model::TokenLoss| Sum(scalar(loss.sum), loss.tokens);
     Ok(Sums {
         contrastive: contrastive.unwrap_or_default(),
