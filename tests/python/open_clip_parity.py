@@ -33,13 +33,14 @@ TEXTS = [
     "a photo of a cat",
     "Two RED circles, and it's 3 o'clock!",
     "ein süßes Kätzchen &amp; ein 🐈",
-    "",
+    "?",
     "a very long text that does not fit " * 12,
 ]
 POOLER = {"attentional_pool": True, "attn_pooler_heads": 4, "attn_pooler_queries": 17}
+# The decoder reads image tokens of its own width: embed_dim with a pooler, the image encoder's width without.
 VARIANTS = {
     "pooler": {"vision_cfg": POOLER},
-    "no pooler": {},
+    "no pooler": {"embed_dim": 48, "vision_cfg": {"width": 64}},
     "quick GELU and LayerScale": {
         "quick_gelu": True,
         "vision_cfg": {**POOLER, "ls_init_value": 0.2},
@@ -69,7 +70,11 @@ def main() -> int:
 def compare(title: str, coca_train: Path, folder: Path, pictures: list[Path]) -> bool:
     """Embeds pictures and texts with both and prints the largest difference."""
     expected_images, expected_texts = embed_with_open_clip(folder, pictures)
-    images, texts = embed_with_coca_train(coca_train, folder, pictures)
+    try:
+        images, texts = embed_with_coca_train(coca_train, folder, pictures)
+    except subprocess.CalledProcessError as error:
+        print(f"FAILED  {title}: coca-train embed ended with exit code {error.returncode}; see above")
+        return False
     good = True
     for kind, actual, expected in [("image", images, expected_images), ("text", texts, expected_texts)]:
         if actual.shape != expected.shape:
@@ -79,7 +84,7 @@ def compare(title: str, coca_train: Path, folder: Path, pictures: list[Path]) ->
         worst = (actual - expected).abs().max().item()
         # A NaN compares as no agreement.
         agrees = worst <= TOLERANCE
-        print(f"{'ok' if agrees else 'FAILED'}  {title}: {kind} embeddings differ by {worst:.1e} at most")
+        print(f"{'ok' if agrees else 'FAILED':6}  {title}: {kind} embeddings differ by {worst:.1e} at most")
         good &= agrees
     return good
 
@@ -121,10 +126,10 @@ def embed_with_coca_train(
 def write_random_model(folder: Path, changes: dict) -> None:
     """A small model with open_clip's own initialisation, written as a hub folder."""
     config = {
-        "embed_dim": 48,
-        "vision_cfg": {"image_size": 64, "patch_size": 16, "width": 64, "head_width": 16, "layers": 2},
-        "text_cfg": {"context_length": 76, "vocab_size": 49408, "width": 32, "heads": 4, "layers": 2},
-        "multimodal_cfg": {"context_length": 76, "vocab_size": 49408, "width": 32, "heads": 4, "layers": 2},
+        "embed_dim": 64,
+        "vision_cfg": {"image_size": 64, "patch_size": 16, "width": 96, "head_width": 16, "layers": 2},
+        "text_cfg": {"context_length": 76, "vocab_size": 49408, "width": 64, "heads": 4, "layers": 2},
+        "multimodal_cfg": {"context_length": 76, "vocab_size": 49408, "width": 64, "heads": 4, "layers": 2},
         "custom_text": True,
     }
     config["vision_cfg"]["output_tokens"] = True

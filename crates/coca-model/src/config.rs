@@ -537,7 +537,8 @@ mod tests {
 
     #[test]
     fn impossible_configs_name_the_field() {
-        let cases: [(&str, fn(&mut ModelConfig)); 6] = [
+        type Spoil = fn(&mut ModelConfig);
+        let cases: [(&str, Spoil); 6] = [
             ("multimodal_cfg.width", |c| c.multimodal_cfg.width = 256),
             ("embed_dim", |c| c.embed_dim = 100),
             ("patch", |c| c.vision_cfg.patch_size = Size::Square(4096)),

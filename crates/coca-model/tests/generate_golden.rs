@@ -1,6 +1,8 @@
 //! Generation with the model of `golden_generate` in `tests/golden/make_golden.py`: the distributions that sampling
 //! filters leave, as in open_clip 3.3.0, and log-probabilities. Its twelve calls are checked in `tests/golden`.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::{fs, ops::ControlFlow, path::PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};

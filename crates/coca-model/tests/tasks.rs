@@ -1,5 +1,7 @@
 //! The four tasks on a small model with random weights, against the model itself without caches and batches.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::ops::ControlFlow;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};

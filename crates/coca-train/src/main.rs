@@ -1,5 +1,7 @@
 //! `coca-train`: train, evaluate, convert and run CoCa models.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic"))]
+
 mod commands;
 mod data;
 mod device;
@@ -57,7 +59,7 @@ fn main() -> ExitCode {
     match run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", commands::describe(&error));
             ExitCode::from(if error.is::<UsageError>() { 2 } else { 1 })
         }
     }

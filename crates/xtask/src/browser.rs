@@ -28,11 +28,6 @@ pub fn script(project: &Project, name: &str) -> Result<Command> {
 /// Builds the native command, which the results of other programs are compared with.
 pub fn build_native(project: &Project) -> Result<()> {
     // With `--workspace` cargo unifies features as the tests do, so burn is not compiled a second time.
-    command::run(tools::cargo(project).args([
-        "build",
-        "--release",
-        "--workspace",
-        "--bin",
-        "coca-train",
-    ]))
+    let arguments = "build --release --workspace --bin coca-train";
+    command::run(&mut tools::cargo(project, arguments))
 }

@@ -32,7 +32,7 @@ pub fn sources(project: &Project) -> PathBuf {
 
 /// Compiles the crate and makes its wasm small.
 fn bindings(project: &Project) -> Result<PathBuf> {
-    let module = wasm::compile(project, "coca-wasm", &[])?;
+    let module = wasm::compile(project, "coca-wasm")?;
     let folder = project.target().join("npm/bindings");
     wasm::bind(project, &module, &folder, "coca_wasm")?;
     Ok(folder)

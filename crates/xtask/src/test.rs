@@ -118,49 +118,31 @@ fn summary(results: &[(&str, Outcome, Duration)]) -> String {
 }
 
 fn fmt(project: &Project) -> Result<Outcome> {
-    run_command(tools::cargo(project).args(["fmt", "--all", "--check"]))?;
+    run_command(&mut tools::cargo(project, "fmt --all --check"))?;
     Ok(Outcome::Passed)
 }
 
 /// Lints everything, the code of the GPU backends and of the browser included.
 fn clippy(project: &Project) -> Result<Outcome> {
-    let mut features = vec!["coca-train/cuda", "coca-train/vulkan", "coca-golden/wgpu"];
-    if OS == "macos" {
-        features = vec!["coca-train/metal", "coca-golden/wgpu"];
-    }
-    let mut native = tools::cargo(project);
-    native.args([
-        "clippy",
-        "--release",
-        "--workspace",
-        "--all-targets",
-        "--features",
-        &features.join(","),
-    ]);
-    native.args(["--", "-D", "warnings"]);
+    let gpu = match OS {
+        "macos" => "coca-train/metal",
+        _ => "coca-train/cuda,coca-train/vulkan",
+    };
+    let native = format!(
+        "clippy --release --workspace --all-targets --features {gpu},coca-golden/wgpu -- -D warnings"
+    );
     // The CUDA backend's build script fetches LLVM, which a check does not need; this variable keeps it from that.
-    run_command(native.env("DOCS_RS", "1"))?;
+    run_command(tools::cargo(project, &native).env("DOCS_RS", "1"))?;
 
     tools::add_wasm_target(project)?;
-    let mut browser = tools::cargo(project);
-    browser.args([
-        "clippy",
-        "--profile",
-        "wasm",
-        "--target",
-        "wasm32-unknown-unknown",
-        "--package",
-        "coca-wasm",
-        "--package",
-        "coca-golden",
-        "--no-default-features",
-    ]);
-    run_command(browser.args(["--", "-D", "warnings"]))?;
+    let browser = "clippy --profile wasm --target wasm32-unknown-unknown \
+                   --package coca-wasm --package coca-golden -- -D warnings";
+    run_command(&mut tools::cargo(project, browser))?;
     Ok(Outcome::Passed)
 }
 
 fn native(project: &Project) -> Result<Outcome> {
-    run_command(tools::cargo(project).args(["test", "--release", "--workspace"]))?;
+    run_command(&mut tools::cargo(project, "test --release --workspace"))?;
     Ok(Outcome::Passed)
 }
 
@@ -183,7 +165,7 @@ fn npm(project: &Project) -> Result<Outcome> {
 /// The packed package and the page in Chromium, against the native command; the golden checks there.
 fn browser(project: &Project) -> Result<Outcome> {
     let mut tests = browser::script(project, "test")?;
-    let module = wasm::compile(project, "coca-golden", &["--no-default-features"])?;
+    let module = wasm::compile(project, "coca-golden")?;
     let checks = project.target().join("golden");
     wasm::bind(project, &module, &checks, "coca_golden")?;
     tests.env("COCA_GOLDEN", checks);

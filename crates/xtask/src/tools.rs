@@ -13,10 +13,12 @@ use crate::stamp;
 /// The oldest Node.js that the JavaScript tools run on.
 const NODE: u32 = 20;
 
-/// Cargo, at the root of the project.
-pub fn cargo(project: &Project) -> Command {
+/// Cargo at the root of the project, with arguments that hold no spaces of their own.
+pub fn cargo(project: &Project, arguments: &str) -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(project.root());
+    command
+        .args(arguments.split_whitespace())
+        .current_dir(project.root());
     command
 }
 

@@ -11,23 +11,11 @@ use crate::project::Project;
 use crate::{stamp, tools};
 
 /// Compiles the library of a crate for the browser; gives the module as rustc wrote it.
-pub fn compile(project: &Project, package: &str, arguments: &[&str]) -> Result<PathBuf> {
+pub fn compile(project: &Project, package: &str) -> Result<PathBuf> {
     const TARGET: &str = "wasm32-unknown-unknown";
     tools::add_wasm_target(project)?;
-    let mut build = tools::cargo(project);
-    build
-        .args([
-            "build",
-            "--lib",
-            "--profile",
-            "wasm",
-            "--target",
-            TARGET,
-            "--package",
-            package,
-        ])
-        .args(arguments);
-    run(&mut build)?;
+    let arguments = format!("build --lib --profile wasm --target {TARGET} --package {package}");
+    run(&mut tools::cargo(project, &arguments))?;
     Ok(project
         .target()
         .join(TARGET)

@@ -119,7 +119,7 @@ test("embeddings", async ({ user, device }) => {
     expectClose(actual, expected.get(picture)?.embedding ?? [], tolerance);
     expectClose([Math.hypot(...actual)], [1], 1e-5);
   }
-  const texts = device === "webgpu" ? labels.slice(0, 2) : [...labels, "Ein süßer Kätzchen-Text 🐈", ""];
+  const texts = device === "webgpu" ? labels.slice(0, 2) : [...labels, "Ein süßes Kätzchen 🐈", "?"];
   const wanted = nativeTexts(texts);
   const actual = await user.page.evaluate(async (texts) => (await window.model.embedText(texts)).map((it) => [...it]), texts);
   expect(actual.length).toBe(texts.length);

@@ -45,8 +45,7 @@ pub(crate) fn values(name: &str, actual: &[f32], expected: &[f32], tolerance: f3
     let mut worst = (0.0_f32, 0);
     for (at, (a, e)) in actual.iter().zip(expected).enumerate() {
         let error = (a - e).abs() / magnitude;
-        // Written so that NaN fails.
-        if !(error <= worst.0) {
+        if error > worst.0 || error.is_nan() {
             worst = (error, at);
         }
     }

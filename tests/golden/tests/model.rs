@@ -1,6 +1,8 @@
 //! The golden checks on the device that COCA_TEST_DEVICE names: flex (default), wgpu, vulkan or cuda (the last three
 //! each a cargo feature): `COCA_TEST_DEVICE=wgpu cargo test --release -p coca-golden --features wgpu`.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use burn::tensor::Device;
 use coca_golden::{
     Golden, MODELS, cached_equals_uncached, generated_ids, gradients, losses, outputs,

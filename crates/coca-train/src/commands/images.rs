@@ -7,6 +7,8 @@ use coca_model::tasks::{EncodedImages, Predictor, PreparedImage};
 use pollster::block_on;
 use rayon::prelude::*;
 
+use super::output::describe;
+
 /// Images that are prepared and encoded together.
 const BATCH: usize = 16;
 
@@ -36,7 +38,7 @@ pub fn each_batch(
                 }
                 Err(error) => {
                     broken += 1;
-                    eprintln!("error: {}: {error:#}", path.display());
+                    eprintln!("error: {}: {}", path.display(), describe(&error));
                 }
             }
         }

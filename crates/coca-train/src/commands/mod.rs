@@ -14,4 +14,5 @@ mod model;
 mod output;
 mod usage;
 
+pub use output::describe;
 pub use usage::UsageError;

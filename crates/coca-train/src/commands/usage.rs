@@ -4,6 +4,10 @@
 #[derive(Debug)]
 pub struct UsageError(String);
 
+#[allow(
+    clippy::new_ret_no_self,
+    reason = "only ever used as the error of a command"
+)]
 impl UsageError {
     /// As the error of a command; `message` says what is wrong and what to do.
     pub fn new(message: impl Into<String>) -> anyhow::Error {

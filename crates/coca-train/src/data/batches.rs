@@ -63,6 +63,7 @@ impl Batches {
     }
 
     /// The step of the batch that comes next.
+    #[cfg(test)]
     pub fn step(&self) -> u64 {
         self.step
     }

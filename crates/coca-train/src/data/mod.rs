@@ -26,13 +26,10 @@ mod testing;
 mod webdataset;
 
 pub use augment::{AugmentConfig, RandomResizedCrop};
-pub use batch::{Batch, Tokenize};
-pub use batches::Batches;
-pub use colour::ColourJitter;
-pub use config::{DataConfig, Field, LoaderConfig, answer_template};
-pub use error::{Error, Result};
+pub use batch::Batch;
+pub use config::{DataConfig, LoaderConfig};
 pub use eval::{EvalSample, EvalSamples, read_samples};
-pub use loader::{Loader, LoaderSetup, Log, SourceProgress};
+pub use loader::{Loader, LoaderSetup};
 pub use record::label_text;
 pub use sample::answer_prefix;
 pub use spec::ShardSpec;

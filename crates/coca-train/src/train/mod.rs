@@ -13,9 +13,7 @@ mod schedule;
 mod tokenizer;
 mod validate;
 
-pub use config::{
-    LogConfig, OptimizerConfig, TokenizerSource, TrainConfig, ValidationConfig, ValidationTask,
-};
+pub use config::{TokenizerSource, TrainConfig, ValidationConfig, ValidationTask};
 pub use optimizer::Optimizer;
 pub use run::{Outcome, train};
 pub use schedule::learning_rate;

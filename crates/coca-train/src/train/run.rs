@@ -98,6 +98,12 @@ pub fn train(
         }
     }
     bar.finish();
+    for data in loader.progress(run.step) {
+        eprintln!(
+            "{}: {} samples, gone through {:.1} times, {} broken",
+            data.shards, data.samples, data.epochs, data.broken
+        );
+    }
     let model = output.join("model");
     let mut finished = run.folder()?;
     finished.coca.self_test = Some(folder::self_test(&finished, device)?);

@@ -16,8 +16,7 @@ use serde_json::{Value, json};
 use super::gradients::texts;
 use super::{TrainConfig, ValidationConfig, ValidationTask};
 use crate::data::{
-    AugmentConfig, Batch, DataConfig, EvalSamples, Loader, LoaderConfig, LoaderSetup,
-    RandomResizedCrop, read_samples,
+    AugmentConfig, Batch, DataConfig, EvalSamples, Loader, LoaderConfig, LoaderSetup, read_samples,
 };
 use crate::eval::{Runner, answer_questions, classify_images, retrieve, sample_captions};
 use crate::parallel::side_by_side;
@@ -133,19 +132,15 @@ fn losses(
         workers: 1,
         ..LoaderConfig::default()
     };
+    let mut augment = AugmentConfig::default();
+    augment.random_resized_crop.enabled = false;
     let loader = Loader::open(LoaderSetup {
         data: &[DataConfig {
             templates: predictor.prompts().classify.clone(),
             answer_template: predictor.prompts().answer.clone(),
             ..DataConfig::new(set.shards.clone())
         }],
-        augment: &AugmentConfig {
-            random_resized_crop: RandomResizedCrop {
-                enabled: false,
-                ..RandomResizedCrop::default()
-            },
-            ..AugmentConfig::default()
-        },
+        augment: &augment,
         loader: &setup,
         base: data,
         preprocessor: Preprocessor::new(predictor.preprocessor().config().clone())?,
