@@ -5,6 +5,8 @@ export type Probe =
   | {
       readonly ok: true;
       readonly info: AdapterInfo;
+      /** Whether it is software, which is far slower than the CPU itself. */
+      readonly software: boolean;
       readonly features: readonly string[];
       readonly limits: Readonly<Record<string, number>>;
     }
@@ -37,6 +39,8 @@ export async function probeWebGpu(): Promise<Probe> {
   return {
     ok: true,
     info: { vendor, architecture, device, description },
+    // Absent in older browsers.
+    software: (adapter.info.isFallbackAdapter as boolean | undefined) ?? false,
     features: [...adapter.features].sort(),
     limits: numericLimits(adapter.limits),
   };
