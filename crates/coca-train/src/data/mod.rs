@@ -25,7 +25,7 @@ mod spec;
 mod testing;
 mod webdataset;
 
-pub use augment::{AugmentConfig, RandomResizedCrop};
+pub use augment::AugmentConfig;
 pub use batch::Batch;
 pub use config::{DataConfig, LoaderConfig};
 pub use eval::{EvalSample, EvalSamples, read_samples};
