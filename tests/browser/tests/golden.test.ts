@@ -22,7 +22,11 @@ declare global {
 const test = base.extend<object, { device: Device }>({ device: ["cpu", { option: true, scope: "worker" }] });
 
 const models = ["tiny", "tiny_nopool", "tiny_cascade", "tiny_parallel", "tiny_quickgelu_ls", "tiny_bias"].map((name) => `model_${name}`);
-const checks = { outputs: models, losses: models, cached_equals_uncached: ["model_tiny"] };
+const checks: readonly [string, readonly string[]][] = [
+  ["outputs", models],
+  ["losses", ["model_tiny"]],
+  ["cached_equals_uncached", ["model_tiny"]],
+];
 
 test("every check passes on this device", async ({ page, device }) => {
   const blank = fileURLToPath(new URL("../blank", import.meta.url));
@@ -46,16 +50,19 @@ test("every check passes on this device", async ({ page, device }) => {
       },
       [check, file] as const,
     );
-  for (const [check, files] of Object.entries(checks)) {
+  for (const [check, files] of checks) {
     for (const file of files) {
       const error = await run(check, file);
       console.log(`${device}, ${file}: ${check} within ${error.toExponential(1)}`);
       expect(error).toBeLessThan(1e-3);
     }
   }
-  const calls = await run("generated_ids", "gen_tiny");
-  console.log(`${device}, gen_tiny: ${calls} calls generate the same ids`);
-  expect(calls).toBeGreaterThan(0);
+  if (device === "cpu") {
+    // Minutes on a software GPU, with no kernel that was not checked above.
+    const calls = await run("generated_ids", "gen_tiny");
+    console.log(`${device}, gen_tiny: ${calls} calls generate the same ids`);
+    expect(calls).toBeGreaterThan(0);
+  }
   expect(errors).toEqual([]);
   server.close();
 });
