@@ -5,7 +5,10 @@
 //! Nothing here touches files, threads, clocks or the network, and no backend is chosen: tensors live on the
 //! [`burn::tensor::Device`] that the caller passes.
 
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic"))]
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")
+)]
 
 mod coca;
 pub mod config;

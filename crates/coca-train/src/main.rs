@@ -1,6 +1,9 @@
 //! `coca-train`: train, evaluate, convert and run CoCa models.
 
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic"))]
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")
+)]
 
 mod commands;
 mod data;

@@ -142,7 +142,10 @@ fn clippy(project: &Project) -> Result<Outcome> {
 }
 
 fn native(project: &Project) -> Result<Outcome> {
-    run_command(&mut tools::cargo(project, "test --release --workspace"))?;
+    run_command(&mut tools::cargo(
+        project,
+        "test --release --workspace --no-fail-fast",
+    ))?;
     Ok(Outcome::Passed)
 }
 

@@ -19,7 +19,10 @@ use super::{
 
 /// What a query may look at.
 #[derive(Clone)]
-#[allow(clippy::large_enum_variant, reason = "a few live at a time, on the stack")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a few live at a time, on the stack"
+)]
 pub(crate) enum Mask {
     /// Everything.
     None,

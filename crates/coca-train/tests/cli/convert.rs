@@ -97,7 +97,11 @@ fn a_lone_file_takes_its_shape_from_a_configuration() {
         ],
         1,
     );
-    assert_eq!(stderr.matches("do not fit the model").count(), 1, "{stderr}");
+    assert_eq!(
+        stderr.matches("do not fit the model").count(),
+        1,
+        "{stderr}"
+    );
     assert!(!folder.path().join("out2").exists());
 }
 
