@@ -31,7 +31,10 @@ test("times", async ({ user, device }) => {
   const adapter = info.adapter === undefined ? "" : `, ${info.adapter.vendor} ${info.adapter.architecture}`;
   const { totalMs, runtimeMs, uploadMs, selfTestMs } = info.timings;
   const ms = (value: number): string => `${value.toFixed(1)} ms`;
-  console.log(`\n${device}${adapter}: ${info.name}, ${info.parameters} parameters, ${info.dtype}`);
-  console.log(`  load ${ms(totalMs)}: runtime ${ms(runtimeMs)}, weights ${ms(uploadMs)}, self-test ${ms(selfTestMs)}`);
-  for (const { task, first, median } of times) console.log(`  ${task}: first ${ms(first)}, then ${ms(median)} (median of ${calls})`);
+  const lines = [
+    `${device}${adapter}: ${info.name}, ${info.parameters} parameters, ${info.dtype}`,
+    `load ${ms(totalMs)}: runtime ${ms(runtimeMs)}, weights ${ms(uploadMs)}, self-test ${ms(selfTestMs)}`,
+    ...times.map(({ task, first, median }) => `${task}: first ${ms(first)}, then ${ms(median)} (median of ${calls})`),
+  ];
+  console.log(`\n${lines.join("\n  ")}`);
 });

@@ -1,6 +1,6 @@
 import { copyFileSync, mkdirSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { basename, dirname, join } from "node:path";
+import { dirname, join } from "node:path";
 import { PNG } from "pngjs";
 
 /** Photographs from the Getty's Open Content Program, CC0, as npm packages carry them. */
@@ -30,9 +30,4 @@ function drawing(size: number, colour: (x: number, y: number) => [number, number
     png.data.set(colour(x, y).map(Math.round), 4 * at);
   }
   return PNG.sync.write(png);
-}
-
-/** The name by which the native command's output calls a picture. */
-export function pictureName(path: string): string {
-  return basename(path);
 }
