@@ -1,0 +1,67 @@
+import { CoCa } from "coca-wasm";
+import { announce, byId, make } from "../dom";
+import { bytes } from "../format";
+import { deleteOwn, keptSize } from "../shell/offline";
+import type { Engine } from "./engine";
+import { messageOf, sentence } from "./problem";
+
+interface Kept {
+  name: string;
+  detail: string;
+  remove(): Promise<unknown>;
+}
+
+/** Lists the models that this browser keeps, with their sizes, and deletes them on request. */
+export function showKeptModels(engine: Engine): void {
+  const section = byId("kept", HTMLElement);
+  const list = byId("kept-list", HTMLUListElement);
+
+  async function refresh(): Promise<void> {
+    const models = await kept().catch(() => []);
+    section.hidden = models.length === 0;
+    list.replaceChildren(...models.map(row));
+  }
+
+  function row({ name, detail, remove }: Kept): HTMLLIElement {
+    const button = make("button", { type: "button", className: "button small", ariaLabel: `Delete ${name}` }, "Delete");
+    button.addEventListener("click", async () => {
+      button.disabled = true;
+      const gone = await remove().then(
+        () => `${name} was deleted from this device.`,
+        (error: unknown) => `${name} could not be deleted: ${sentence(messageOf(error))}`,
+      );
+      announce(gone);
+      await refresh();
+      // Its button is gone with it: the keyboard goes on at the next one.
+      (list.querySelector("button") ?? byId("engine", HTMLElement)).focus();
+    });
+    const text = make("span", { className: "kept-name" }, name, make("span", { className: "quiet" }, detail));
+    return make("li", {}, text, button);
+  }
+
+  engine.state.watch(({ phase }) => {
+    if (phase === "ready" || phase === "problem") void refresh();
+  });
+  document.addEventListener("kept-offline", () => void refresh());
+}
+
+async function kept(): Promise<Kept[]> {
+  // Older packages keep nothing.
+  const cache: typeof CoCa.cache | undefined = CoCa.cache;
+  const models = (await cache?.list()) ?? [];
+  const rows = models.map(({ url, bytes: size, complete }) => ({
+    name: shortName(url),
+    detail: complete ? bytes(size) : `${bytes(size)}, not complete: loading it goes on from there`,
+    remove: () => cache.delete(url),
+  }));
+  const own = await keptSize();
+  if (own > 0) rows.push({ name: "This page and its small model", detail: bytes(own), remove: deleteOwn });
+  return rows;
+}
+
+/** `owner/name` on the hub, else host and folder. */
+function shortName(address: string): string {
+  const url = new URL(address);
+  const hub = url.host === "huggingface.co" ? /^\/([^/]+\/[^/]+)/.exec(url.pathname)?.[1] : undefined;
+  return hub ?? url.host + url.pathname.replace(/\/$/, "");
+}
