@@ -1,7 +1,7 @@
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
 import type { Plugin } from "vite";
-import { offline } from "./scripts/offline-plugin";
+import { offline } from "./scripts/offline-plugin.ts";
 
 /** The development server injects inline styles and talks over a web socket; the built page keeps the strict policy. */
 const relaxPolicyInDev: Plugin = {

@@ -121,9 +121,11 @@ watchWebcam(sink);
 suggest(things);
 if (linkedPicture !== undefined) examples.take(linkedPicture);
 
-// A picture that was chosen while the model was loading is asked about as soon as it is there.
+// A picture that was chosen while the model was loading is asked about as soon as it is there. While the device comes
+// back, the package keeps the questions that are under way.
 let ready = false;
 engine.state.watch(({ phase }) => {
+  if (phase === "recovering") return;
   if (phase === "ready" && !ready) {
     void askAll();
     if (engine.wanted.model === undefined && engine.wanted.files === undefined) offline.keepModel();

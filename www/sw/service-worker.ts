@@ -73,12 +73,21 @@ async function keptOnceUsed(url: string, event: FetchEvent): Promise<Response> {
   return response;
 }
 
+/** Keeps what the first visit has loaded: from the browser's own cache where it is there, else from the network. */
 async function keepModel(): Promise<boolean> {
   const cache = await caches.open(cacheName);
-  const put = async (url: string): Promise<void> => {
-    if (!(await cache.match(url))) await cache.add(url);
-  };
-  return Promise.all([...modelUrls].map(put)).then(
+  const missing: string[] = [];
+  for (const url of modelUrls) {
+    if (await cache.match(url)) continue;
+    const had = await fetch(url, { cache: "only-if-cached", mode: "same-origin" }).catch(() => undefined);
+    if (had?.status === 200) await cache.put(url, had).catch(() => undefined);
+    else missing.push(url);
+  }
+  // There is a runtime for each device, and the one that was not needed is not downloaded either.
+  const isRuntime = (url: string): boolean => url.endsWith(".wasm");
+  const kept = (await cache.keys()).some(({ url }) => isRuntime(url));
+  const wanted = missing.filter((url) => !(kept && isRuntime(url)));
+  return Promise.all(wanted.map((url) => cache.add(url))).then(
     () => true,
     () => false,
   );

@@ -31,11 +31,11 @@ export type Visit = (
  * A browser and the built page for the tests of one file. The function that comes back opens the page, runs a test, and
  * fails on anything that the page reported to the console. Service workers are off unless the options allow them.
  */
-export function openBrowser(folder = built): Visit {
+export function openBrowser(folder = (): string => built): Visit {
   let browser: Awaited<ReturnType<typeof chromium.launch>>;
   let site: Awaited<ReturnType<typeof serve>>;
   beforeAll(async () => {
-    site = await serve(folder);
+    site = await serve(folder());
     const args = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"];
     if (process.getuid?.() === 0) args.push("--no-sandbox");
     browser = await chromium.launch({ executablePath, args });
@@ -59,7 +59,7 @@ export function openBrowser(folder = built): Visit {
     page.on("console", (message) => report(message.text()));
     page.on("pageerror", (error) => report(String(error)));
     try {
-      await page.goto(site.address + query);
+      await page.goto(query === "about:blank" ? query : site.address + query);
       await test(page, site.address);
       expect(reports).toEqual([]);
     } finally {
@@ -76,6 +76,10 @@ export const text = async (page: Page, selector: string): Promise<string> =>
 
 export const shows = (page: Page, selector: string, words: string | RegExp): Promise<void> =>
   page.locator(selector).filter({ hasText: words }).waitFor();
+
+/** Takes the device away from the stand-in (`?script=recover`), which then gets another one. */
+export const loseDevice = (page: Page): Promise<unknown> =>
+  page.evaluate(() => dispatchEvent(new Event("lose-device")));
 
 /** What axe finds, all its rules. */
 export async function violations(page: Page): Promise<string[]> {

@@ -1,5 +1,5 @@
 import type { Page } from "playwright-core";
-import { chooseVideo, example, shows, type VisitOptions } from "./browser";
+import { chooseVideo, example, loseDevice, shows, type VisitOptions } from "./browser";
 
 /** A state of the page that somebody designed: how to get there. */
 export interface State {
@@ -40,6 +40,7 @@ export const states: readonly State[] = [
     query: "",
     ready: async (page) => {
       await answered(page);
+      await page.mouse.move(0, 0);
       await page.locator("#caption-result .word").nth(2).focus();
       await shows(page, "#caption-result", "“face” looks");
     },
@@ -88,9 +89,10 @@ export const states: readonly State[] = [
   { name: "no-simd", query: "?script=unsupported", ready: (page) => shows(page, "#notice", "SIMD") },
   {
     name: "recovering",
-    query: "?script=recover&pace=60",
+    query: "?script=recover&pace=100",
     ready: async (page) => {
       await shows(page, "#badge", "Ready");
+      await loseDevice(page);
       await shows(page, "#badge", "Starting the device again");
     },
   },

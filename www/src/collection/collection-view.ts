@@ -225,8 +225,9 @@ export class CollectionView {
 
   #refresh(): void {
     const count = this.#collection?.items.length ?? 0;
-    byId("collection-filled", HTMLDivElement).hidden = count === 0 && this.#adding === undefined && this.#waiting.length === 0;
-    byId("bring", HTMLDivElement).classList.toggle("small", count > 0);
+    const filled = count > 0 || this.#adding !== undefined || this.#waiting.length > 0;
+    byId("collection-filled", HTMLDivElement).hidden = !filled;
+    byId("bring", HTMLDivElement).classList.toggle("small", filled);
     this.#all.hidden = true;
     if (count > 0) this.#status.textContent = `${count} ${count === 1 ? "picture" : "pictures"}. Write what one of them shows.`;
   }

@@ -80,9 +80,12 @@ export class Collection {
 
   /** The pictures that fit best, the best first. */
   async search(query: string | Blob, signal: AbortSignal, topK = 24): Promise<Hit[]> {
-    const hits = await this.#index.search(query, { topK, signal });
+    const options = { topK, signal };
+    const hits = await (typeof query === "string"
+      ? this.#index.search(query, options)
+      : this.#index.search(query, options));
     return hits.flatMap(({ id, score }) => {
-      const item = this.#items.get(id);
+      const item = this.#items.get(String(id));
       return item === undefined ? [] : [{ item, score }];
     });
   }

@@ -42,7 +42,7 @@ export function closeSource(video: HTMLVideoElement, source: LiveSource | undefi
 }
 
 /** Resolves with the first frame. */
-export function ready(video: HTMLVideoElement): Promise<void> {
+function ready(video: HTMLVideoElement): Promise<void> {
   return new Promise((resolve, reject) => {
     if (video.readyState >= HTMLMediaElement.HAVE_CURRENT_DATA) return resolve();
     video.addEventListener("loadeddata", () => resolve(), { once: true });

@@ -29,6 +29,8 @@ export class LiveView {
   readonly #placeholder: Node[] = [...this.#result.childNodes];
   #source: LiveSource | undefined;
   #running: AbortController | undefined;
+  /** What is said while frames are named. */
+  #playing = "Off";
   /** Counts what was asked for, so that a slow camera does not come on after it was told to stop. */
   #request = 0;
 
@@ -38,10 +40,13 @@ export class LiveView {
     address.keep("live", this.#labels);
     address.suggest(this.#labels, everyday.join(", "));
     this.#wire();
-    let ready = false;
-    app.engine.state.watch(({ phase }) => {
-      if ((phase === "ready") !== ready) this.#restart();
-      ready = phase === "ready";
+    let loaded: CoCa | undefined;
+    app.engine.state.watch((state) => {
+      // While the device comes back, the package keeps the frame that is under way.
+      const model = state.phase === "ready" || state.phase === "recovering" ? state.model : undefined;
+      if (model !== loaded) this.#restart();
+      loaded = model;
+      if (this.#running) this.#state(state.phase === "recovering" ? "The device is coming back" : this.#playing);
     });
     app.open.watch((view) => {
       // A camera nobody looks at is off.
@@ -118,7 +123,7 @@ export class LiveView {
     const running = (this.#running = new AbortController());
     const source = this.#source;
     const work: Promise<unknown>[] = [this.#watch(model, labels, running.signal)];
-    if (source.kind === "file") work.push(classifyWhole(model, source, labels, running.signal));
+    if (source.kind === "file") work.push(classifyWhole(model, source.file, labels, running.signal));
     this.#app.record({ live: { labels, file: source.kind === "file" } });
     Promise.all(work).catch((error: unknown) => {
       if (running.signal.aborted) return;
@@ -136,7 +141,8 @@ export class LiveView {
       const bars = new LiveBars(labels, "Labels now");
       const [scores, pace, news] = [new SteadyScores(labels), new Pace(), new SteadyNews()];
       this.#result.replaceChildren(bars.element);
-      this.#state(this.#source?.kind === "file" ? "While it plays" : "Live");
+      this.#playing = this.#source?.kind === "file" ? "While it plays" : "Live";
+      this.#state(this.#playing);
       const paceText = byId("live-pace", HTMLParagraphElement);
       await watchFrames(this.#video, classifier, signal, (frame, ms) => {
         const now = performance.now();

@@ -3,17 +3,13 @@ import { announce, byId, make } from "../dom";
 import { duration, percent } from "../format";
 import type { CoCa } from "coca-wasm";
 import { notes } from "../tasks/task";
-import { ready } from "./live-source";
 
 const frames = 16;
 
-/**
- * Classifies a whole video file by frames taken evenly from it, and shows the result under the live bars. It looks at
- * the file through a video element of its own, so that the visible one plays on.
- */
+/** Classifies a whole video file by frames taken evenly from it, and shows the result under the live bars. */
 export async function classifyWhole(
   model: CoCa,
-  file: { url: string },
+  file: File,
   labels: readonly string[],
   signal: AbortSignal,
 ): Promise<void> {
@@ -24,16 +20,14 @@ export async function classifyWhole(
   const progress = make("p", { className: "notes" }, "opening it …");
   result.hidden = false;
   result.replaceChildren(title, progress);
-  const video = make("video", { src: file.url, muted: true, playsInline: true, preload: "auto" });
   try {
-    await ready(video);
     let seen = 0;
     const start = performance.now();
     const onFrame = (): void => {
       seen += 1;
       progress.textContent = `looked at ${Math.min(seen, frames)} of ${frames} moments`;
     };
-    const scores = await model.classifyVideo(video, labels, { frames, topK: 3, signal, onFrame });
+    const scores = await model.classifyVideo(file, labels, { frames, topK: 3, signal, onFrame });
     if (signal.aborted) return;
     result.replaceChildren(
       title,
@@ -48,8 +42,5 @@ export async function classifyWhole(
   } catch (error) {
     result.hidden = true;
     throw error;
-  } finally {
-    video.removeAttribute("src");
-    video.load();
   }
 }

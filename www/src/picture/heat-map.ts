@@ -35,6 +35,10 @@ export class HeatMap {
     const { region } = explanation;
     const [x, y] = [left + region.x * picture.width, top + region.y * picture.height];
     const [w, h] = [region.width * picture.width, region.height * picture.height];
+    context.beginPath();
+    context.rect(left, top, picture.width, picture.height);
+    // Where the model pads, its grid is larger than the picture.
+    context.clip();
     context.fillStyle = `rgb(9 17 14 / ${shade})`;
     context.fillRect(left, top, picture.width, picture.height);
     context.clearRect(x, y, w, h);
