@@ -31,7 +31,7 @@ describe.skipIf(!hasChromium)("the collection", { timeout: 60_000 }, () => {
     visit("?view=search", async (page) => {
       await page.click("#collection-examples");
       await shows(page, "#collection-status", "8 pictures");
-      await page.getByRole("button", { name: "Find pictures like Blue rectangle" }).click();
+      await page.getByRole("button", { name: "Similar to Blue rectangle" }).click();
       await shows(page, "#collection-status", "Like Blue rectangle");
       expect((await names(page))[0]).toBe("Blue rectangle");
       await page.setInputFiles("#seek-file", file("sunflower.png"));

@@ -39,7 +39,7 @@ export class Tiles {
     const open = make("button", { type: "button", className: "tile-open", title: `${item.name}: open it and ask about it` });
     open.append(make("img", { src: item.thumbnail, alt: item.name, loading: "lazy", decoding: "async" }));
     open.addEventListener("click", () => this.#actions.open(item));
-    const similar = this.#small("Similar", `Find pictures like ${item.name}`, () => this.#actions.similar(item));
+    const similar = this.#small("Similar", `Similar to ${item.name}`, () => this.#actions.similar(item));
     const remove = this.#small("Remove", `Remove ${item.name}`, () => this.#actions.remove(item));
     const tile = make(
       "li",

@@ -11,7 +11,7 @@ import type { Picture } from "../picture/picture";
  */
 export function explainedWords(explanation: Explanation, picture: Picture, frame: HeatMap): HTMLElement[] {
   const hint = "Point at a word, or go through them with the arrow keys, to see where it looks.";
-  const where = make("p", { className: "notes look-text" }, hint);
+  const where = make("p", { className: "look-text" }, hint);
   const copy = make("img", { src: picture.url, alt: "", className: "look-picture" });
   const canvas = make("canvas", { className: "heat", ariaHidden: "true", hidden: true });
   const maps = [frame, new HeatMap(copy, canvas)];
