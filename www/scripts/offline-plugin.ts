@@ -24,7 +24,8 @@ export function offline(): Plugin {
         .filter((name) => name !== worker && name !== "index.html" && !name.endsWith(".map"))
         .sort();
       const hash = createHash("sha256");
-      for (const name of ["index.html", ...names]) hash.update(name).update(await readFile(join(folder, name)));
+      for (const name of ["index.html", ...names])
+        hash.update(name).update(await readFile(join(folder, name)));
       // What only the model needs is large and comes later; texts that a link leads to stay on the server.
       const isModel = (name: string): boolean => /\.(wasm|safetensors|json)$/.test(name);
       const files = JSON.stringify({

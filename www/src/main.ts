@@ -1,6 +1,6 @@
 import { byId } from "./dom";
 import { CollectionView } from "./collection/collection-view";
-import { Engine, type Wanted } from "./engine/engine";
+import { Engine, isOwn, type Wanted } from "./engine/engine";
 import { showEngine } from "./engine/engine-view";
 import { showKeptModels } from "./engine/kept-models";
 import { measure, Measurements } from "./engine/measurements";
@@ -102,9 +102,9 @@ function suggest(topic: Topic): void {
 
 const offline = watchOffline();
 watchInstall();
-showEngine(engine, address);
+const load = showEngine(engine, address);
 showMeasurements(measurements, engine, async () => picture.get()?.blob ?? exampleBlob());
-showKeptModels(engine);
+showKeptModels(engine, load);
 showPicture(picture, engine);
 const examples = showExamples(sink, suggest);
 const live = new LiveView(app, address, sink);
@@ -128,7 +128,7 @@ engine.state.watch(({ phase }) => {
   if (phase === "recovering") return;
   if (phase === "ready" && !ready) {
     void askAll();
-    if (engine.wanted.model === undefined && engine.wanted.files === undefined) offline.keepModel();
+    if (isOwn(engine.wanted)) offline.keepModel();
   }
   if (phase !== "ready" && ready) for (const task of tasks) task.stop();
   ready = phase === "ready";

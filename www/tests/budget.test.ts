@@ -11,7 +11,9 @@ const kB = 1000;
 async function size(ending: string): Promise<number> {
   const names = (await readdir(built, { recursive: true })).filter((name) => name.endsWith(ending));
   expect(names.length).toBeGreaterThan(0);
-  const sizes = await Promise.all(names.map(async (name) => gzipSync(await readFile(join(built, name))).length));
+  const sizes = await Promise.all(
+    names.map(async (name) => gzipSync(await readFile(join(built, name))).length),
+  );
   return sizes.reduce((one, other) => one + other, 0);
 }
 
@@ -35,7 +37,8 @@ describe.skipIf(!hasChromium)("loads calmly", { timeout: 60_000 }, () => {
               new Promise<number>((resolve) => {
                 let sum = 0;
                 const observer = new PerformanceObserver((list) => {
-                  for (const entry of list.getEntries()) sum += (entry as PerformanceEntry & { value: number }).value;
+                  for (const entry of list.getEntries())
+                    sum += (entry as PerformanceEntry & { value: number }).value;
                 });
                 observer.observe({ type: "layout-shift", buffered: true });
                 setTimeout(() => resolve(sum), 300);

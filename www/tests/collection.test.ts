@@ -46,13 +46,19 @@ describe.skipIf(!hasChromium)("the collection", { timeout: 60_000 }, () => {
         const blob = await (await fetch("examples/red-circle.png")).blob();
         const picture = new File([blob], "red.png", { type: "image/png" });
         const broken = new File(["no"], "broken.jpg", { type: "image/jpeg" });
-        const entry = (file: File) => ({ isFile: true, isDirectory: false, file: (done: (file: File) => void) => done(file) });
+        const entry = (file: File) => ({
+          isFile: true,
+          isDirectory: false,
+          file: (done: (file: File) => void) => done(file),
+        });
         // Browsers give entries only for a real drop: a folder of one level, read in two parts, stands for it.
         const parts = [[entry(picture)], [entry(broken)], []];
         const folder = {
           isFile: false,
           isDirectory: true,
-          createReader: () => ({ readEntries: (done: (part: unknown[]) => void) => done(parts.shift() ?? []) }),
+          createReader: () => ({
+            readEntries: (done: (part: unknown[]) => void) => done(parts.shift() ?? []),
+          }),
         };
         const event = new DragEvent("drop", { bubbles: true, cancelable: true });
         const data = { items: [{ webkitGetAsEntry: () => folder }], files: [], getData: () => "" };

@@ -38,9 +38,9 @@ describe.skipIf(!hasChromium)("the model", { timeout: 60_000 }, () => {
       expect(await text(page, "#snippet")).toContain('CoCa.load("hf:owner/coca-large")');
       await page.fill("#model-address", "ftp://hub.example/coca/");
       await page.click("#engine-load");
-      expect(await page.locator("#model-address").evaluate((box: HTMLInputElement) => box.validationMessage)).toContain(
-        "hf:owner/name",
-      );
+      expect(
+        await page.locator("#model-address").evaluate((box: HTMLInputElement) => box.validationMessage),
+      ).toContain("hf:owner/name");
       await page.fill("#model-address", "");
       await page.click("#engine-load");
       await shows(page, "#badge", "coca-tiny");
@@ -60,6 +60,9 @@ describe.skipIf(!hasChromium)("the model", { timeout: 60_000 }, () => {
       await shows(page, "#kept", "owner/coca-large");
       await shows(page, "#kept", "1.3 GB");
       await shows(page, "#kept", "38 MB, not complete");
+      await page.getByRole("button", { name: "Load owner/coca-large" }).click();
+      await shows(page, "#badge", "coca_ViT-B-32");
+      expect(new URL(page.url()).searchParams.get("model")).toContain("owner/coca-large");
       await page.getByRole("button", { name: "Delete owner/coca-large" }).click();
       await expect.poll(() => page.locator("#kept li").count()).toBe(1);
       await shows(page, "#announcer", "owner/coca-large was deleted");
@@ -77,7 +80,9 @@ describe.skipIf(!hasChromium)("the model", { timeout: 60_000 }, () => {
     }));
 
   it("tells speed and time left while it is downloaded", () =>
-    visit("?script=loading", (page) => shows(page, "#badge", /13 MB of 26 MB · \d+(\.\d)? MB\/s · \d+ s left/)));
+    visit("?script=loading", (page) =>
+      shows(page, "#badge", /13 MB of 26 MB · \d+(\.\d)? MB\/s · \d+ s left/),
+    ));
 
   it("explains what this browser needs for WebGPU", () =>
     visit("?script=cpu", async (page) => {
@@ -90,16 +95,19 @@ describe.skipIf(!hasChromium)("a link", { timeout: 60_000 }, () => {
   const visit = openBrowser();
 
   it("brings back the room, the example and what was written", () =>
-    visit("?picture=red-circle.png&labels=round%2C+square&question=is+it+round%3F&words=beams", async (page) => {
-      await page.getByAltText("The chosen picture: Red circle").waitFor();
-      await shows(page, "#classify-result", "round");
-      await shows(page, "#answer-result", "is it round?");
-      expect(await page.inputValue("#search")).toBe("beams");
-      // An example suggests other labels, but these are the visitor's.
-      await example(page, "Cat face emoji");
-      expect(await page.inputValue("#labels")).toBe("round, square");
-      await expect.poll(() => new URL(page.url()).searchParams.get("picture")).toBe("cat.png");
-    }));
+    visit(
+      "?picture=red-circle.png&labels=round%2C+square&question=is+it+round%3F&words=beams",
+      async (page) => {
+        await page.getByAltText("The chosen picture: Red circle").waitFor();
+        await shows(page, "#classify-result", "round");
+        await shows(page, "#answer-result", "is it round?");
+        expect(await page.inputValue("#search")).toBe("beams");
+        // An example suggests other labels, but these are the visitor's.
+        await example(page, "Cat face emoji");
+        expect(await page.inputValue("#labels")).toBe("round, square");
+        await expect.poll(() => new URL(page.url()).searchParams.get("picture")).toBe("cat.png");
+      },
+    ));
 
   it("is copied with what was written", () =>
     visit("", async (page) => {

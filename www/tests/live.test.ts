@@ -13,10 +13,15 @@ describe.skipIf(!hasChromium)("the live room", { timeout: 60_000 }, () => {
       await shows(page, "#live-result .leading", "a cup");
       // The stand-in lets the second label lead after a while: the bars stay where they are.
       await shows(page, "#live-result .leading", "a chair");
-      expect(await page.locator("#live-result .bar-name").allInnerTexts()).toEqual(["a cup", "a chair", "a plant"]);
+      expect(await page.locator("#live-result .bar-name").allInnerTexts()).toEqual([
+        "a cup",
+        "a chair",
+        "a plant",
+      ]);
       await shows(page, "#live-state", "Live");
       const track = await page.evaluateHandle(
-        () => (document.querySelector<HTMLVideoElement>("#live-video")!.srcObject as MediaStream).getTracks()[0]!,
+        () =>
+          (document.querySelector<HTMLVideoElement>("#live-video")!.srcObject as MediaStream).getTracks()[0]!,
       );
       await page.click("#tab-picture");
       expect(await track.evaluate(({ readyState }) => readyState)).toBe("ended");
@@ -29,10 +34,9 @@ describe.skipIf(!hasChromium)("the live room", { timeout: 60_000 }, () => {
       await page.evaluate(() => {
         const told: string[] = [];
         Object.assign(globalThis, { told });
-        new MutationObserver(() => told.push(document.querySelector("#announcer")!.textContent ?? "")).observe(
-          document.querySelector("#announcer")!,
-          { childList: true },
-        );
+        new MutationObserver(() =>
+          told.push(document.querySelector("#announcer")!.textContent ?? ""),
+        ).observe(document.querySelector("#announcer")!, { childList: true });
       });
       await page.fill("#live-labels", "a cup, a chair");
       await page.click("#live-camera");
@@ -72,7 +76,9 @@ describe.skipIf(!hasChromium)("the live room", { timeout: 60_000 }, () => {
       await shows(page, "#video-result li:first-child", "a ball");
       await shows(page, "#live-result .leading", "%");
       await shows(page, "#live-state", "While it plays");
-      expect(await text(page, "#snippet")).toContain("model.classifyVideo(video, classifier, { frames: 16 })");
+      expect(await text(page, "#snippet")).toContain(
+        "model.classifyVideo(video, classifier, { frames: 16 })",
+      );
       await page.click("#live-stop");
       await page.locator("#video-result").waitFor({ state: "hidden" });
       expect(await page.evaluate(() => document.activeElement?.id)).toBe("live-camera");
@@ -80,7 +86,11 @@ describe.skipIf(!hasChromium)("the live room", { timeout: 60_000 }, () => {
 
   it("says so when a file is no video", () =>
     visit("?view=live", async (page) => {
-      await page.setInputFiles("#live-file", { name: "notes.mp4", mimeType: "video/mp4", buffer: Buffer.from("notes") });
+      await page.setInputFiles("#live-file", {
+        name: "notes.mp4",
+        mimeType: "video/mp4",
+        buffer: Buffer.from("notes"),
+      });
       await shows(page, "#live-problem", "“notes.mp4” is not a video");
       await shows(page, "#live-state", "Off");
     }));

@@ -60,7 +60,9 @@ describe.skipIf(!hasChromium)("offline", { timeout: 60_000 }, () => {
         const icon = await page.request.get(new URL(src, url).href);
         expect([icon.status(), icon.headers()["content-type"]]).toEqual([200, type]);
       }
-      const sizes = manifest.icons.map((icon: { sizes: string; purpose?: string }) => `${icon.sizes} ${icon.purpose ?? ""}`);
+      const sizes = manifest.icons.map(
+        (icon: { sizes: string; purpose?: string }) => `${icon.sizes} ${icon.purpose ?? ""}`,
+      );
       expect(sizes).toEqual(expect.arrayContaining(["192x192 ", "512x512 ", "512x512 maskable"]));
     }));
 });
@@ -79,7 +81,10 @@ describe.skipIf(!hasChromium)("a new version", { timeout: 60_000 }, () => {
     const files = ["model.safetensors", "cpu.wasm", "gpu.wasm"];
     for (const name of files) await writeFile(join(folder, name), `content of ${name}`);
     const original = await readFile(worker, "utf8");
-    await writeFile(worker, original.replace(/(model\W+)\[\]/, (_, key) => `${key}${JSON.stringify(files).replaceAll('"', '\\"')}`));
+    await writeFile(
+      worker,
+      original.replace(/(model\W+)\[\]/, (_, key) => `${key}${JSON.stringify(files).replaceAll('"', '\\"')}`),
+    );
     await visit(
       "",
       async (page) => {
@@ -97,6 +102,8 @@ describe.skipIf(!hasChromium)("a new version", { timeout: 60_000 }, () => {
         const text = await page.evaluate(async () => (await fetch("model.safetensors")).text());
         expect(text).toBe("content of model.safetensors");
         expect(await kept()).not.toContain("gpu.wasm");
+        await page.reload();
+        await shows(page, "#badge", "kept on this device");
       },
       { serviceWorkers },
     );
@@ -110,8 +117,14 @@ describe.skipIf(!hasChromium)("a new version", { timeout: 60_000 }, () => {
         await controlled(page);
         expect(await page.isVisible("#update")).toBe(false);
         const [index, worker] = [join(folder, "index.html"), join(folder, "sw.js")];
-        await writeFile(index, (await readFile(index, "utf8")).replace("<h1>One picture", "<h1>Another picture"));
-        await writeFile(worker, (await readFile(worker, "utf8")).replace(/(version\W+)[0-9a-f]{12}/, "$1000000000000"));
+        await writeFile(
+          index,
+          (await readFile(index, "utf8")).replace("<h1>One picture", "<h1>Another picture"),
+        );
+        await writeFile(
+          worker,
+          (await readFile(worker, "utf8")).replace(/(version\W+)[0-9a-f]{12}/, "$1000000000000"),
+        );
         await page.evaluate(async () => (await navigator.serviceWorker.ready).update());
         await page.locator("#update").waitFor();
         expect(await page.innerText("h1")).toContain("One picture");

@@ -194,12 +194,42 @@ describe.skipIf(!hasChromium)("the page", { timeout: 60_000 }, () => {
       page.on("request", (request) => requests.push(`${request.method()} ${request.url()}`));
       await example(page, "Cat face emoji");
       await shows(page, "#caption-result", "whiskers");
+      await page.click("#tab-live");
+      await page.click("#live-camera");
+      await shows(page, "#live-pace", "FPS");
+      await page.click("#tab-search");
+      await page.click("#collection-examples");
+      await shows(page, "#collection-status", "8 pictures");
+      await page.fill("#seek", "red");
+      await shows(page, "#collection-status", "“red”");
       const elsewhere = requests.filter(
         (it) => !it.startsWith(`GET ${address}`) && !it.startsWith("GET blob:"),
       );
       expect(elsewhere).toEqual([]);
       expect(requests.length).toBeGreaterThan(0);
     }));
+
+  it("keeps to a strict policy", () =>
+    visit(
+      "",
+      async (page) => {
+        const policy =
+          (await page.locator("meta[http-equiv=Content-Security-Policy]").getAttribute("content")) ?? "";
+        const rules = new Map(policy.split(";").map((rule) => [rule.trim().split(" ")[0], rule.trim()]));
+        expect(rules.get("default-src")).toBe("default-src 'none'");
+        expect(rules.get("script-src")).toBe("script-src 'self' 'wasm-unsafe-eval'");
+        expect(rules.get("style-src")).toBe("style-src 'self'");
+        const ran = await page.evaluate(() => {
+          const script = Object.assign(document.createElement("script"), {
+            textContent: "globalThis.ran = true",
+          });
+          document.head.append(script);
+          return "ran" in globalThis;
+        });
+        expect(ran).toBe(false);
+      },
+      { mayReport: /Content Security Policy/ },
+    ));
 
   it("fits a phone", () =>
     visit(

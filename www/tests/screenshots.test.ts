@@ -11,15 +11,29 @@ const only = process.env["COCA_STATES"]?.split(",");
 const looks = [
   { look: "desktop-light", colorScheme: "light", viewport: { width: 1440, height: 900 } },
   { look: "desktop-dark", colorScheme: "dark", viewport: { width: 1440, height: 900 } },
-  { look: "phone-light", colorScheme: "light", viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true },
-  { look: "phone-dark", colorScheme: "dark", viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true },
+  {
+    look: "phone-light",
+    colorScheme: "light",
+    viewport: { width: 390, height: 844 },
+    hasTouch: true,
+    isMobile: true,
+  },
+  {
+    look: "phone-dark",
+    colorScheme: "dark",
+    viewport: { width: 390, height: 844 },
+    hasTouch: true,
+    isMobile: true,
+  },
 ] as const;
 
 describe.skipIf(folder === undefined || !hasChromium)("pictures", { timeout: 60_000 }, () => {
   const visit = openBrowser();
   const target = fileURLToPath(new URL(`../${folder ?? ""}/`, import.meta.url));
   beforeAll(() => mkdir(target, { recursive: true }).then(() => undefined));
-  for (const { name, query, ready, options, whole } of states.filter(({ name }) => only?.includes(name) ?? true)) {
+  for (const { name, query, ready, options, whole } of states.filter(
+    ({ name }) => only?.includes(name) ?? true,
+  )) {
     for (const { look, ...how } of looks) {
       it(`${name}, ${look}`, () =>
         visit(
@@ -28,7 +42,10 @@ describe.skipIf(folder === undefined || !hasChromium)("pictures", { timeout: 60_
             await ready(page);
             // Movements end.
             await page.waitForTimeout(600);
-            await page.screenshot({ path: `${target}${name}-${look}.png`, fullPage: whole ?? how.viewport.width < 600 });
+            await page.screenshot({
+              path: `${target}${name}-${look}.png`,
+              fullPage: whole ?? how.viewport.width < 600,
+            });
           },
           { ...options, ...how },
         ));

@@ -213,5 +213,10 @@ export const states: readonly State[] = [
       await shows(page, "#collection-problem", "2 files are not among them");
     },
   },
-  { name: "kept-models", query: "?script=kept", ready: (page) => shows(page, "#kept", "owner/coca-large"), whole: true },
+  {
+    name: "kept-models",
+    query: "?script=kept",
+    ready: (page) => shows(page, "#kept", "owner/coca-large"),
+    whole: true,
+  },
 ];

@@ -3,7 +3,8 @@ import type { Page } from "playwright-core";
 import { describe, expect, it } from "vitest";
 import { example, hasChromium, openBrowser, shows, text } from "./browser";
 
-const word = (page: Page, name: string) => page.locator("#caption-result").getByRole("button", { name, exact: true });
+const word = (page: Page, name: string) =>
+  page.locator("#caption-result").getByRole("button", { name, exact: true });
 
 /** How bright the heat map leaves the picture at places given in fractions: 1 is as it was. */
 const light = (page: Page, ...places: [x: number, y: number][]): Promise<number[]> =>
@@ -86,7 +87,9 @@ describe.skipIf(!hasChromium)("a caption's words", { timeout: 60_000 }, () => {
     visit("?script=old", async (page) => {
       await example(page, "Cat face emoji");
       await shows(page, "#caption-result", "log p");
-      expect(await text(page, "#caption-result .written")).toBe("a cat face with two pointed ears and long whiskers");
+      expect(await text(page, "#caption-result .written")).toBe(
+        "a cat face with two pointed ears and long whiskers",
+      );
       expect(await page.locator(".word").count()).toBe(0);
       expect(await page.isVisible("#tab-search")).toBe(false);
     }));

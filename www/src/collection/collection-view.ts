@@ -153,7 +153,9 @@ export class CollectionView {
     const problems = [];
     if (refused.length > 0) {
       const names = refused.slice(0, 3).join(", ") + (refused.length > 3 ? ", …" : "");
-      problems.push(`${refused.length === 1 ? "One file is" : `${refused.length} files are`} not among them: ${names}. They are no pictures that this browser can read.`);
+      problems.push(
+        `${refused.length === 1 ? "One file is" : `${refused.length} files are`} not among them: ${names}. They are no pictures that this browser can read.`,
+      );
     }
     if (left > 0) problems.push(`${left} more did not fit: the collection takes 2,000 pictures.`);
     this.#problem(problems.length > 0 ? problems.join(" ") : undefined);
@@ -229,7 +231,8 @@ export class CollectionView {
     byId("collection-filled", HTMLDivElement).hidden = !filled;
     byId("bring", HTMLDivElement).classList.toggle("small", filled);
     this.#all.hidden = true;
-    if (count > 0) this.#status.textContent = `${count} ${count === 1 ? "picture" : "pictures"}. Write what one of them shows.`;
+    if (count > 0)
+      this.#status.textContent = `${count} ${count === 1 ? "picture" : "pictures"}. Write what one of them shows.`;
   }
 
   #progress(progress: Progress | undefined): void {

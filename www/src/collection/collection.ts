@@ -107,10 +107,12 @@ export class Collection {
   async #addOne(file: Blob, name: string, signal: AbortSignal): Promise<Item> {
     const id = String(this.#next++);
     // The small copy is made while the model looks.
-    const [small] = await Promise.all([thumbnail(file), this.#index.add(file, { id, signal })]).catch((error: unknown) => {
-      this.#index.remove(id);
-      throw error;
-    });
+    const [small] = await Promise.all([thumbnail(file), this.#index.add(file, { id, signal })]).catch(
+      (error: unknown) => {
+        this.#index.remove(id);
+        throw error;
+      },
+    );
     const item = { id, file, name, thumbnail: URL.createObjectURL(small) };
     this.#items.set(id, item);
     return item;

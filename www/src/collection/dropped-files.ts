@@ -27,7 +27,9 @@ async function collect(entry: FileSystemEntry, files: File[]): Promise<void> {
   const reader = (entry as FileSystemDirectoryEntry).createReader();
   // A folder is read in parts, until there are none.
   for (;;) {
-    const part = await new Promise<FileSystemEntry[]>((resolve) => reader.readEntries(resolve, () => resolve([])));
+    const part = await new Promise<FileSystemEntry[]>((resolve) =>
+      reader.readEntries(resolve, () => resolve([])),
+    );
     if (part.length === 0) return;
     for (const inner of part) await collect(inner, files);
   }
@@ -35,5 +37,7 @@ async function collect(entry: FileSystemEntry, files: File[]): Promise<void> {
 
 /** Whether a file is likely a picture; browsers do not know the type of every one. */
 export function looksLikePicture(file: File): boolean {
-  return file.type === "" ? /\.(jpe?g|png|webp|gif|avif|bmp)$/i.test(file.name) : file.type.startsWith("image/");
+  return file.type === ""
+    ? /\.(jpe?g|png|webp|gif|avif|bmp)$/i.test(file.name)
+    : file.type.startsWith("image/");
 }

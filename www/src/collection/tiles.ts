@@ -36,7 +36,11 @@ export class Tiles {
   }
 
   #tile(item: Item, found?: { score: number; share: number }): HTMLLIElement {
-    const open = make("button", { type: "button", className: "tile-open", title: `${item.name}: open it and ask about it` });
+    const open = make("button", {
+      type: "button",
+      className: "tile-open",
+      title: `${item.name}: open it and ask about it`,
+    });
     open.append(make("img", { src: item.thumbnail, alt: item.name, loading: "lazy", decoding: "async" }));
     open.addEventListener("click", () => this.#actions.open(item));
     const similar = this.#small("Similar", `Similar to ${item.name}`, () => this.#actions.similar(item));

@@ -7,8 +7,11 @@ import { showFacts } from "./facts";
 import { showNotice } from "./notice";
 import { showWebgpuHelp } from "./webgpu-help";
 
-/** Shows what the model is doing: the badge, the notice and the facts; and wires the form that changes it. */
-export function showEngine(engine: Engine, address: Address): void {
+/**
+ * Shows what the model is doing: the badge, the notice and the facts; and wires the form that changes it. Gives the way
+ * to load another model, which notes it in the page's address.
+ */
+export function showEngine(engine: Engine, address: Address): (wanted: Wanted) => void {
   const load = (wanted: Wanted): void => {
     address.change({ model: wanted.model, device: wanted.device });
     void engine.load(wanted);
@@ -26,6 +29,8 @@ export function showEngine(engine: Engine, address: Address): void {
     showWebgpuHelp(engine, state);
     if (state.phase === "ready") announce(`The model is ready on ${deviceName(state.model.info)}.`);
     if (state.phase === "loading") announce("The model is loading.");
-    if (state.phase === "recovering") announce("The graphics processor went away and is being started again.");
+    if (state.phase === "recovering")
+      announce("The graphics processor went away and is being started again.");
   });
+  return load;
 }

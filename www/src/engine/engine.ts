@@ -1,4 +1,5 @@
 import { CoCa, type CocaError, type LoadOptions, type LoadProgress } from "coca-wasm";
+import { keepsModel } from "../shell/offline";
 import type { Device } from "../shell/url-state";
 import { Store } from "../store";
 import { isAborted, isDeviceLost, modelProblem, unsupportedProblem, type Problem } from "./problem";
@@ -70,17 +71,20 @@ export class Engine {
     this.state.set({ phase: "loading", progress: undefined, rate });
     try {
       await previous?.dispose();
+      // What the service worker hands over looks like a download to the package.
+      const kept = isOwn(wanted) && (await keepsModel().catch(() => false));
       const model: CoCa = await CoCa.load(wanted.files ?? wanted.model, {
         device: wanted.device,
         signal,
         ...caching(wanted),
         onProgress: (progress) => {
           if (signal.aborted) return;
+          const local = kept || Boolean(progress.fromCache);
           if (progress.phase === "download") {
-            if (!progress.fromCache) fromCache = false;
+            fromCache &&= local;
             rate.add(progress.file ?? "", progress.loaded, performance.now());
           }
-          this.state.set({ phase: "loading", progress, rate });
+          this.state.set({ phase: "loading", progress: { ...progress, fromCache: local }, rate });
         },
         onRecover: (error) => void this.#recover(error),
       });
@@ -111,7 +115,8 @@ export class Engine {
     try {
       await model.embedText(["a"]);
       const now = this.state.get();
-      if (now.phase === "recovering" && now.model === model) this.state.set({ phase: "ready", model, fromCache });
+      if (now.phase === "recovering" && now.model === model)
+        this.state.set({ phase: "ready", model, fromCache });
     } catch (later) {
       const now = this.state.get();
       if (now.phase === "recovering" && now.model === model) {
@@ -126,8 +131,12 @@ export class Engine {
   }
 }
 
+/** Whether it is the small model that ships with the page. */
+export function isOwn(wanted: Wanted): boolean {
+  return wanted.model === undefined && wanted.files === undefined;
+}
+
 /** The page's own model is kept by its service worker, with the rest of the page; a second copy would be waste. */
 function caching(wanted: Wanted): Pick<LoadOptions, "cache"> {
-  const own = wanted.model === undefined && wanted.files === undefined;
-  return own && "serviceWorker" in navigator ? { cache: false } : {};
+  return isOwn(wanted) && "serviceWorker" in navigator ? { cache: false } : {};
 }

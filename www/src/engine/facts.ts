@@ -7,7 +7,9 @@ import type { EngineState } from "./engine";
 /** Lists what is known about the loaded model. */
 export function showFacts(state: EngineState): void {
   const loaded = state.phase === "ready" || state.phase === "recovering";
-  const rows: [string, string][] = loaded ? facts(state.model.info, state.fromCache) : [["Model", "none yet"]];
+  const rows: [string, string][] = loaded
+    ? facts(state.model.info, state.fromCache)
+    : [["Model", "none yet"]];
   byId("facts", HTMLDListElement).replaceChildren(
     ...rows.flatMap(([term, text]) => [make("dt", {}, term), make("dd", {}, text)]),
   );

@@ -2,17 +2,19 @@ import { CoCa } from "coca-wasm";
 import { announce, byId, make } from "../dom";
 import { bytes } from "../format";
 import { deleteOwn, keptSize } from "../shell/offline";
-import type { Engine } from "./engine";
+import type { Engine, Wanted } from "./engine";
 import { messageOf, sentence } from "./problem";
 
 interface Kept {
   name: string;
   detail: string;
+  /** Its address, unless it is the page's own. */
+  model?: string;
   remove(): Promise<unknown>;
 }
 
 /** Lists the models that this browser keeps, with their sizes, and deletes them on request. */
-export function showKeptModels(engine: Engine): void {
+export function showKeptModels(engine: Engine, load: (wanted: Wanted) => void): void {
   const section = byId("kept", HTMLElement);
   const list = byId("kept-list", HTMLUListElement);
 
@@ -22,8 +24,12 @@ export function showKeptModels(engine: Engine): void {
     list.replaceChildren(...models.map(row));
   }
 
-  function row({ name, detail, remove }: Kept): HTMLLIElement {
-    const button = make("button", { type: "button", className: "button small", ariaLabel: `Delete ${name}` }, "Delete");
+  function row({ name, detail, model, remove }: Kept): HTMLLIElement {
+    const button = make(
+      "button",
+      { type: "button", className: "button small", ariaLabel: `Delete ${name}` },
+      "Delete",
+    );
     button.addEventListener("click", async () => {
       button.disabled = true;
       const gone = await remove().then(
@@ -33,10 +39,20 @@ export function showKeptModels(engine: Engine): void {
       announce(gone);
       await refresh();
       // Its button is gone with it: the keyboard goes on at the next one.
-      (list.querySelector("button") ?? byId("engine", HTMLElement)).focus();
+      (list.querySelector("button") ?? byId("measure", HTMLButtonElement)).focus();
     });
     const text = make("span", { className: "kept-name" }, name, make("span", { className: "quiet" }, detail));
-    return make("li", {}, text, button);
+    const actions = make("span", { className: "row" }, button);
+    if (model !== undefined) {
+      const use = make(
+        "button",
+        { type: "button", className: "button small", ariaLabel: `Load ${name}` },
+        "Load",
+      );
+      use.addEventListener("click", () => load({ model, device: engine.wanted.device }));
+      actions.prepend(use);
+    }
+    return make("li", {}, text, actions);
   }
 
   engine.state.watch(({ phase }) => {
@@ -48,9 +64,10 @@ export function showKeptModels(engine: Engine): void {
 async function kept(): Promise<Kept[]> {
   // Older packages keep nothing.
   const cache: typeof CoCa.cache | undefined = CoCa.cache;
-  const models = (await cache?.list()) ?? [];
-  const rows = models.map(({ url, bytes: size, complete }) => ({
+  const models = cache === undefined ? [] : await cache.list();
+  const rows: Kept[] = models.map(({ url, bytes: size, complete }) => ({
     name: shortName(url),
+    model: url,
     detail: complete ? bytes(size) : `${bytes(size)}, not complete: loading it goes on from there`,
     remove: () => cache.delete(url),
   }));

@@ -26,7 +26,13 @@ export class Measurements {
   note(info: ModelInfo, times: Times = {}): void {
     const rows = this.rows.get();
     const same = (row: Measurement): boolean => row.name === info.name && row.device === info.device;
-    const row = { name: info.name, device: info.device, ...rows.find(same), loadMs: info.timings.totalMs, ...times };
+    const row = {
+      name: info.name,
+      device: info.device,
+      ...rows.find(same),
+      loadMs: info.timings.totalMs,
+      ...times,
+    };
     this.rows.set(rows.some(same) ? rows.map((old) => (same(old) ? row : old)) : [...rows, row]);
   }
 }

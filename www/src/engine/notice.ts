@@ -15,7 +15,11 @@ export function showNotice(engine: Engine, state: EngineState, load: (wanted: Wa
   byId("notice-hint", HTMLParagraphElement).textContent = text?.hint ?? "";
   byId("notice-actions", HTMLDivElement).replaceChildren(
     ...actions.map(([name, act], index) => {
-      const button = make("button", { type: "button", className: index === 0 ? "button primary" : "button" }, name);
+      const button = make(
+        "button",
+        { type: "button", className: index === 0 ? "button primary" : "button" },
+        name,
+      );
       button.addEventListener("click", act);
       return button;
     }),
@@ -52,7 +56,8 @@ function content(wanted: Wanted, state: EngineState, load: (wanted: Wanted) => v
   const { problem } = state;
   const actions: Content["actions"] = [];
   if (problem.retry) actions.push(["Try again", () => load(wanted)]);
-  if (problem.tryCpu && wanted.device !== "cpu") actions.push(["Use the CPU", () => load({ ...wanted, device: "cpu" })]);
+  if (problem.tryCpu && wanted.device !== "cpu")
+    actions.push(["Use the CPU", () => load({ ...wanted, device: "cpu" })]);
   if (problem.trySmall) actions.push(["Use the small model", small]);
   return { text: problem, actions };
 }

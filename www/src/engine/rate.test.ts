@@ -20,7 +20,8 @@ it("counts the bytes of all files", () => {
 
 it("forgets how fast it was long ago", () => {
   const rate = new Rate();
-  for (let second = 0; second <= 20; second += 1) rate.add("a", second < 10 ? 0 : (second - 10) * 100, second * 1000);
+  for (let second = 0; second <= 20; second += 1)
+    rate.add("a", second < 10 ? 0 : (second - 10) * 100, second * 1000);
   expect(rate.perSecond).toBe(100);
 });
 

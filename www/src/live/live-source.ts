@@ -26,7 +26,9 @@ export async function showFile(video: HTMLVideoElement, file: File): Promise<Liv
   } catch {
     URL.revokeObjectURL(url);
     video.removeAttribute("src");
-    throw new Error(`“${file.name}” is not a video that this browser can play. MP4 and WebM files mostly work`);
+    throw new Error(
+      `“${file.name}” is not a video that this browser can play. MP4 and WebM files mostly work`,
+    );
   }
   return { kind: "file", url, file };
 }

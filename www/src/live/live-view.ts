@@ -46,7 +46,8 @@ export class LiveView {
       const model = state.phase === "ready" || state.phase === "recovering" ? state.model : undefined;
       if (model !== loaded) this.#restart();
       loaded = model;
-      if (this.#running) this.#state(state.phase === "recovering" ? "The device is coming back" : this.#playing);
+      if (this.#running)
+        this.#state(state.phase === "recovering" ? "The device is coming back" : this.#playing);
     });
     app.open.watch((view) => {
       // A camera nobody looks at is off.
@@ -118,7 +119,8 @@ export class LiveView {
     const { model } = this.#app.engine;
     if (model === undefined) return this.#state("Waiting for the model");
     const labels = parseList(this.#labels.value);
-    if (labels.length < 2) return this.#problem("Please give two labels or more: the model chooses between them.");
+    if (labels.length < 2)
+      return this.#problem("Please give two labels or more: the model chooses between them.");
     this.#problem(undefined);
     const running = (this.#running = new AbortController());
     const source = this.#source;

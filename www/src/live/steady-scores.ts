@@ -28,6 +28,9 @@ export class SteadyScores {
   }
 
   get leader(): LabelScore | undefined {
-    return this.all.reduce<LabelScore | undefined>((best, one) => (best && best.score >= one.score ? best : one), undefined);
+    return this.all.reduce<LabelScore | undefined>(
+      (best, one) => (best && best.score >= one.score ? best : one),
+      undefined,
+    );
   }
 }

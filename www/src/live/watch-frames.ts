@@ -25,7 +25,8 @@ export async function watchFrames(
 function nextFrame(video: HTMLVideoElement, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     signal.addEventListener("abort", () => resolve(), { once: true });
-    if (typeof video.requestVideoFrameCallback === "function") video.requestVideoFrameCallback(() => resolve());
+    if (typeof video.requestVideoFrameCallback === "function")
+      video.requestVideoFrameCallback(() => resolve());
     else requestAnimationFrame(() => resolve());
   });
 }

@@ -2,7 +2,8 @@
 export function openCamera(): Promise<MediaStream> {
   // Absent where the page is not served over https.
   const devices: MediaDevices | undefined = navigator.mediaDevices;
-  if (devices === undefined) return Promise.reject(new DOMException("no camera interface", "NotSupportedError"));
+  if (devices === undefined)
+    return Promise.reject(new DOMException("no camera interface", "NotSupportedError"));
   return devices.getUserMedia({ video: { facingMode: "environment" } });
 }
 

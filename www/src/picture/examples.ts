@@ -39,7 +39,10 @@ const examples: readonly Example[] = [
 ];
 
 /** Shows the examples as buttons. `choose` is told which one was taken before the picture arrives. */
-export function showExamples(sink: PictureSink, choose: (topic: Topic, file: string) => void): { take(file: string): void } {
+export function showExamples(
+  sink: PictureSink,
+  choose: (topic: Topic, file: string) => void,
+): { take(file: string): void } {
   const take = ({ file, name, topic }: Example): void => {
     choose(topic, file);
     sink.offer(async () => readPicture(await exampleBlob(file), name, JSON.stringify(`examples/${file}`)));

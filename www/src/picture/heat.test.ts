@@ -31,7 +31,9 @@ describe("smoothHeat", () => {
 
 describe("heatInWords", () => {
   it("names the place and its share", () => {
-    expect(heatInWords(spot(3, 3, 0), { columns: 3, rows: 3, region: whole })).toBe("at the top left (100 %)");
+    expect(heatInWords(spot(3, 3, 0), { columns: 3, rows: 3, region: whole })).toBe(
+      "at the top left (100 %)",
+    );
     expect(heatInWords(spot(3, 3, 4), { columns: 3, rows: 3, region: whole })).toBe("at the centre (100 %)");
     expect(heatInWords(spot(3, 3, 7), { columns: 3, rows: 3, region: whole })).toBe("at the bottom (100 %)");
   });

@@ -24,7 +24,8 @@ export function smoothHeat(heat: ArrayLike<number>, { columns, rows }: Grid, siz
   for (let y = 0; y < size; y += 1) {
     for (let x = 0; x < size; x += 1) {
       let sum = 0;
-      for (let row = 0; row < rows; row += 1) sum += (down[y * rows + row] ?? 0) * (half[row * size + x] ?? 0);
+      for (let row = 0; row < rows; row += 1)
+        sum += (down[y * rows + row] ?? 0) * (half[row * size + x] ?? 0);
       smooth[y * size + x] = sum;
       most = Math.max(most, sum);
     }
@@ -52,7 +53,10 @@ const down = ["top", "middle", "bottom"] as const;
 const across = ["left", "centre", "right"] as const;
 
 /** In words where the heat is: the ninth of the picture that holds most of it, and how much. */
-export function heatInWords(heat: ArrayLike<number>, { columns, rows, region }: Pick<Explanation, "columns" | "rows" | "region">): string {
+export function heatInWords(
+  heat: ArrayLike<number>,
+  { columns, rows, region }: Pick<Explanation, "columns" | "rows" | "region">,
+): string {
   const ninths = new Float32Array(9);
   let total = 0;
   for (let cell = 0; cell < columns * rows; cell += 1) {
@@ -66,7 +70,9 @@ export function heatInWords(heat: ArrayLike<number>, { columns, rows, region }: 
   const share = total > 0 ? (ninths[best] ?? 0) / total : 0;
   const place = placeName(best);
   const percent = `${Math.round(100 * share)} %`;
-  return share < 0.25 ? `all over the picture, most at the ${place} (${percent})` : `at the ${place} (${percent})`;
+  return share < 0.25
+    ? `all over the picture, most at the ${place} (${percent})`
+    : `at the ${place} (${percent})`;
 }
 
 function third(fraction: number): number {

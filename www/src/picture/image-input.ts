@@ -75,7 +75,8 @@ function watchDrops(sink: PictureSink, offerFile: (file: File) => void, others: 
       else if (file?.type.startsWith("video/")) others.play(file);
       else if (file) offerFile(file);
       else if (address) sink.offer(() => fetchPicture(address));
-      else sink.refuse("There was no picture in what you dropped. Drop a file, or a picture from another page.");
+      else
+        sink.refuse("There was no picture in what you dropped. Drop a file, or a picture from another page.");
     });
   });
 }

@@ -48,6 +48,16 @@ export async function keptSize(): Promise<number> {
   return sum;
 }
 
+/** Whether the service worker has the weights of the small model, so that loading it needs no network. */
+export async function keepsModel(): Promise<boolean> {
+  if (!("caches" in globalThis) || !navigator.serviceWorker?.controller) return false;
+  for (const name of await ownCaches()) {
+    const requests = await (await caches.open(name)).keys();
+    if (requests.some(({ url }) => url.endsWith(".safetensors"))) return true;
+  }
+  return false;
+}
+
 /** Forgets the page: the next visit loads it from the network again. */
 export async function deleteOwn(): Promise<void> {
   await (await navigator.serviceWorker?.getRegistration())?.unregister();

@@ -76,12 +76,16 @@ function liveLines(_setting: Setting, { live }: Actions): string[] {
     "  video.requestVideoFrameCallback(next);",
     "});",
   );
-  if (live.file) lines.push("", "const whole = await model.classifyVideo(video, classifier, { frames: 16 });");
+  if (live.file)
+    lines.push("", "const whole = await model.classifyVideo(video, classifier, { frames: 16 });");
   return lines;
 }
 
 function searchLines(_setting: Setting, { search }: Actions): string[] {
-  const lines = ["const index = model.imageIndex();", "for (const file of input.files) await index.add(file, { id: file.name });"];
+  const lines = [
+    "const index = model.imageIndex();",
+    "for (const file of input.files) await index.add(file, { id: file.name });",
+  ];
   if (search === undefined) return lines;
   const query = search.query === undefined ? "picture" : JSON.stringify(search.query || "a red circle");
   return [...lines, "", `const hits = await index.search(${query}, { topK: 24 });`];

@@ -48,7 +48,12 @@ describe("writeUrl", () => {
 describe("what a link may ask for", () => {
   it("is an example by its file name, never a picture from elsewhere", () => {
     expect(readUrl(`${page}?picture=cat.png`).picture).toBe("cat.png");
-    for (const bad of ["https://elsewhere.example/cat.png", "../secret.png", "//elsewhere.example/a.png", "cat.svg"])
+    for (const bad of [
+      "https://elsewhere.example/cat.png",
+      "../secret.png",
+      "//elsewhere.example/a.png",
+      "cat.svg",
+    ])
       expect(readUrl(`${page}?picture=${encodeURIComponent(bad)}`).picture).toBeUndefined();
   });
   it("is a room that there is", () => {

@@ -47,7 +47,9 @@ export class AnswerTask {
       } catch (error) {
         if (isFatal(error)) throw error;
         turn.end(
-          isAborted(error) ? notes("stopped") : make("p", { className: "problem" }, sentence(messageOf(error))),
+          isAborted(error)
+            ? notes("stopped")
+            : make("p", { className: "problem" }, sentence(messageOf(error))),
         );
         if (!isAborted(error)) announce(sentence(messageOf(error)));
         return "";

@@ -43,7 +43,11 @@ export function captionTask(app: App, address: Address): Task {
 }
 
 /** The words with their heat, or `undefined` where they stay plain text. */
-async function explain(app: App, { model, image, signal }: Job, caption: string): Promise<HTMLElement[] | undefined> {
+async function explain(
+  app: App,
+  { model, image, signal }: Job,
+  caption: string,
+): Promise<HTMLElement[] | undefined> {
   const picture = app.picture.get();
   // Older packages cannot.
   if (picture === undefined || typeof model.explain !== "function") return undefined;

@@ -10,7 +10,9 @@ import type { Picture } from "../picture/picture";
  * the heat until the next one.
  */
 export function explainedWords(explanation: Explanation, picture: Picture, frame: HeatMap): HTMLElement[] {
-  const hint = "Point at a word, or go through them with the arrow keys, to see where it looks.";
+  const hint = matchMedia("(hover: none)").matches
+    ? "Tap a word to see where it looks."
+    : "Point at a word, or go through them with the arrow keys, to see where it looks.";
   const where = make("p", { className: "look-text" }, hint);
   const copy = make("img", { src: picture.url, alt: "", className: "look-picture" });
   const canvas = make("canvas", { className: "heat", ariaHidden: "true", hidden: true });
@@ -57,7 +59,11 @@ export function explainedWords(explanation: Explanation, picture: Picture, frame
     return button;
   });
 
-  const group = make("p", { className: "written words", role: "group", ariaLabel: `Caption: ${explanation.text}` });
+  const group = make("p", {
+    className: "written words",
+    role: "group",
+    ariaLabel: `Caption: ${explanation.text}`,
+  });
   for (const [index, button] of buttons.entries()) {
     // Punctuation comes without a space of its own.
     if (index > 0 && explanation.words[index]?.text.startsWith(" ")) group.append(" ");
