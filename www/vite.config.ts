@@ -1,6 +1,7 @@
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
 import type { Plugin } from "vite";
+import { offline } from "./scripts/offline-plugin.ts";
 
 /** The development server injects inline styles and talks over a web socket; the built page keeps the strict policy. */
 const relaxPolicyInDev: Plugin = {
@@ -12,15 +13,17 @@ const relaxPolicyInDev: Plugin = {
       .replace("connect-src 'self'", "connect-src 'self' ws:"),
 };
 
+const fromHere = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
+
 const fixture = [
-  { find: /^coca-wasm$/, replacement: fileURLToPath(new URL("tests/fixture/coca-wasm.ts", import.meta.url)) },
-  { find: /^coca-wasm\/model/, replacement: fileURLToPath(new URL("tests/fixture", import.meta.url)) },
+  { find: /^coca-wasm$/, replacement: fromHere("tests/fixture/coca-wasm.ts") },
+  { find: /^coca-wasm\/model/, replacement: fromHere("tests/fixture") },
 ];
 
 export default defineConfig(({ mode }) => ({
   // Relative addresses: the page can be served from any folder.
   base: "./",
-  plugins: [relaxPolicyInDev],
+  plugins: [relaxPolicyInDev, offline()],
   // A pre-bundled dependency loses the worker, wasm and weights beside it.
   optimizeDeps: { exclude: ["coca-wasm"] },
   // `--mode fixture`: a scripted stand-in for the package, with which the page's states can be tested without a model.
@@ -33,6 +36,11 @@ export default defineConfig(({ mode }) => ({
     // Nothing inlined: the policy allows no data: addresses.
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
+    rolldownOptions: {
+      input: { index: fromHere("index.html"), sw: fromHere("sw/service-worker.ts") },
+      // A service worker is found, and its scope decided, by its address.
+      output: { entryFileNames: ({ name }) => (name === "sw" ? "sw.js" : "assets/[name]-[hash].js") },
+    },
   },
   test: { environment: "node" },
 }));

@@ -17,6 +17,16 @@ export function duration(ms: number): string {
   return ms < 999.5 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`;
 }
 
+/** A length of time in whole seconds or minutes, for people: `8 s`, `3 min`. */
+export function seconds(value: number): string {
+  return value < 99.5 ? `${Math.max(1, Math.round(value))} s` : `${Math.round(value / 60)} min`;
+}
+
+/** A number to two or three figures: `0.31`, `8.4`, `212`. */
+export function figure(value: number): string {
+  return value < 1 ? value.toFixed(2) : value < 9.95 ? value.toFixed(1) : String(Math.round(value));
+}
+
 /** A large count for people: `5.2 million`. */
 export function count(value: number): string {
   if (value < 1e6) return value.toLocaleString("en");

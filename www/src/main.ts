@@ -1,46 +1,62 @@
 import { byId } from "./dom";
-import { Engine } from "./engine";
-import { showEncodeTime, showEngine } from "./engine-view";
-import { showExamples, things, type Topic } from "./examples";
-import { showPicture } from "./frame";
-import { watchImageInput, type PictureSink } from "./image-input";
-import { isFatal, messageOf } from "./problem";
-import { release, type Picture } from "./picture";
-import { showSnippet } from "./snippet-view";
+import { CollectionView } from "./collection/collection-view";
+import { Engine, isOwn, type Wanted } from "./engine/engine";
+import { showEngine } from "./engine/engine-view";
+import { showKeptModels } from "./engine/kept-models";
+import { measure, Measurements } from "./engine/measurements";
+import { showMeasurements } from "./engine/measurements-view";
+import { isFatal, messageOf } from "./engine/problem";
+import { LiveView } from "./live/live-view";
+import { exampleBlob, showExamples, things, type Topic } from "./picture/examples";
+import { showPicture } from "./picture/frame";
+import { HeatMap } from "./picture/heat-map";
+import { watchImageInput, type PictureSink } from "./picture/image-input";
+import { release, type Picture } from "./picture/picture";
+import { watchWebcam } from "./picture/webcam";
+import { Address } from "./shell/address";
+import { watchInstall } from "./shell/install";
+import { watchOffline } from "./shell/offline";
+import { showSnippet } from "./shell/snippet-view";
+import { watchViews } from "./shell/views";
 import { Store } from "./store";
-import { answerTask, suggestQuestions } from "./tasks/answer";
+import { AnswerTask } from "./tasks/answer";
 import { captionTask } from "./tasks/caption";
 import { classifyTask } from "./tasks/classify";
 import type { App } from "./tasks/task";
-import { readUrl } from "./url-state";
-import { watchWebcam } from "./webcam";
 
-const engine = new Engine(readUrl(location.href));
+const address = new Address();
+const { model: linked, device, picture: linkedPicture } = address.state;
+const wanted: Wanted = linked === undefined ? { device } : { model: linked, device };
+const engine = new Engine(wanted);
 const picture = new Store<Picture | undefined>(undefined);
-const code = showSnippet(engine, picture);
-const app: App = { engine, picture, record: code.record };
+const open = watchViews(address);
+const measurements = new Measurements();
+const heat = new HeatMap(byId("picture", HTMLImageElement), byId("heat", HTMLCanvasElement));
+const code = showSnippet(engine, picture, open);
+const app: App = { engine, picture, open, heat, measurements, record: code.record };
 
-const answer = answerTask(app);
-const tasks = [classifyTask(app), captionTask(app), answer];
+const answer = new AnswerTask(app, address);
+const tasks = [classifyTask(app, address), captionTask(app, address), answer.task];
 const autoRun = byId("auto-run", HTMLInputElement);
 
 /** Asks everything, in the order of the page; the model's own queue keeps that order. */
 async function askAll(): Promise<void> {
   if (!autoRun.checked) return;
   const start = performance.now();
-  await Promise.all(tasks.map((task) => task.run()));
-  // Where three answers took long, an extra look at the picture is not worth the wait.
-  if (performance.now() - start < 3000) await measureEncoding();
+  await Promise.all(tasks.map((task) => task.run({ unasked: true })));
+  // Where three answers took long, more looks at the picture are not worth the wait.
+  if (performance.now() - start < 2000) await measureOnce();
 }
 
-async function measureEncoding(): Promise<void> {
+const measured = new WeakSet<object>();
+
+async function measureOnce(): Promise<void> {
   const { model } = engine;
   const image = picture.get()?.blob;
-  if (model === undefined || image === undefined) return;
-  const start = performance.now();
+  if (model === undefined || image === undefined || measured.has(model)) return;
+  measured.add(model);
   try {
-    await model.embedImage(image);
-    if (engine.model === model) showEncodeTime(performance.now() - start);
+    measurements.note(model.info, await measure(model, image));
   } catch (error) {
     if (isFatal(error)) engine.lose(model, error);
   }
@@ -57,7 +73,10 @@ const sink: PictureSink = {
         problem.hidden = true;
         const previous = picture.get();
         for (const task of tasks) task.clear();
+        heat.hide();
         code.forget();
+        const example = /^"examples\/(.+)"$/.exec(next.code)?.[1];
+        address.change({ picture: example });
         picture.set(next);
         release(previous);
         void askAll();
@@ -70,34 +89,47 @@ const sink: PictureSink = {
   refuse(message) {
     problem.textContent = message;
     problem.hidden = false;
+    open.set("picture");
   },
 };
 
 /** Fills the tasks with what fits an example; what the visitor wrote stays. */
-const suggest = ((): ((topic: Topic) => void) => {
-  const boxes = [
-    { box: byId("labels", HTMLTextAreaElement), text: (topic: Topic) => topic.labels.join(", ") },
-    { box: byId("question", HTMLInputElement), text: (topic: Topic) => topic.questions[0] ?? "" },
-  ];
-  const own = new Set<HTMLElement>();
-  for (const { box } of boxes) box.addEventListener("input", () => own.add(box));
-  return (topic) => {
-    for (const { box, text } of boxes) if (!own.has(box)) box.value = text(topic);
-    suggestQuestions(topic.questions, answer);
-  };
-})();
+function suggest(topic: Topic): void {
+  address.suggest(byId("labels", HTMLTextAreaElement), topic.labels.join(", "));
+  address.suggest(byId("question", HTMLInputElement), topic.questions[0] ?? "");
+  answer.suggest(topic.questions);
+}
 
-showEngine(engine);
+const offline = watchOffline();
+watchInstall();
+const load = showEngine(engine, address);
+showMeasurements(measurements, engine, async () => picture.get()?.blob ?? exampleBlob());
+showKeptModels(engine, load);
 showPicture(picture, engine);
-showExamples(sink, suggest);
-watchImageInput(sink);
+const examples = showExamples(sink, suggest);
+const live = new LiveView(app, address, sink);
+const collection = new CollectionView(app, address, sink);
+watchImageInput(sink, {
+  collecting: () => open.get() === "search",
+  collect: (files) => {
+    open.set("search");
+    collection.collect(files.map((file) => ({ file, name: file.name })));
+  },
+  play: (video) => live.play(video),
+});
 watchWebcam(sink);
 suggest(things);
+if (linkedPicture !== undefined) examples.take(linkedPicture);
 
-// A picture that was chosen while the model was loading is asked about as soon as it is there.
+// A picture that was chosen while the model was loading is asked about as soon as it is there. While the device comes
+// back, the package keeps the questions that are under way.
 let ready = false;
 engine.state.watch(({ phase }) => {
-  if (phase === "ready" && !ready) void askAll();
+  if (phase === "recovering") return;
+  if (phase === "ready" && !ready) {
+    void askAll();
+    if (isOwn(engine.wanted)) offline.keepModel();
+  }
   if (phase !== "ready" && ready) for (const task of tasks) task.stop();
   ready = phase === "ready";
 });

@@ -1,61 +1,14 @@
 /**
  * The page in Chromium, with the scripted stand-in of `fixture/` in place of the package (`npm run fixture` builds it).
- * Needs a Chromium: CHROMIUM names one, default /usr/bin/chromium; without one these tests are skipped.
+ * Without a Chromium these tests are skipped.
  */
-import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
-import { chromium, type Browser, type BrowserContextOptions, type Page } from "playwright-core";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { serve } from "./serve";
+import { describe, expect, it } from "vitest";
+import { example, hasChromium, openBrowser, shows, text } from "./browser";
 
-const executablePath = process.env["CHROMIUM"] ?? "/usr/bin/chromium";
-const folder = fileURLToPath(new URL("../node_modules/.fixture", import.meta.url));
-const axe = fileURLToPath(new URL("../node_modules/axe-core/axe.min.js", import.meta.url));
-const wait = 10_000;
-
-describe.skipIf(!existsSync(executablePath))("the page", { timeout: 60_000 }, () => {
-  let browser: Browser;
-  let site: Awaited<ReturnType<typeof serve>>;
-  beforeAll(async () => {
-    site = await serve(folder);
-    const args = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"];
-    if (process.getuid?.() === 0) args.push("--no-sandbox");
-    browser = await chromium.launch({ executablePath, args });
-  }, 60_000);
-  afterAll(async () => {
-    await browser.close();
-    site.stop();
-  });
-
-  /** Opens the page, runs the test, and fails on anything that the page reported to the console. */
-  async function visit(
-    query: string,
-    test: (page: Page) => Promise<void>,
-    options: BrowserContextOptions = {},
-  ) {
-    const context = await browser.newContext({
-      ...options,
-      permissions: ["camera", "clipboard-read", "clipboard-write"],
-    });
-    context.setDefaultTimeout(wait);
-    const page = await context.newPage();
-    const reports: string[] = [];
-    page.on("console", (message) => reports.push(message.text()));
-    page.on("pageerror", (error) => reports.push(String(error)));
-    try {
-      await page.goto(site.address + query);
-      await test(page);
-      expect(reports).toEqual([]);
-    } finally {
-      await context.close();
-    }
-  }
-
-  const example = (page: Page, name: string) => page.getByRole("button", { name, exact: true }).click();
-  const text = async (page: Page, selector: string) => (await page.locator(selector).innerText()).trim();
-  const shows = (page: Page, selector: string, words: string) =>
-    page.locator(selector).filter({ hasText: words }).waitFor();
+describe.skipIf(!hasChromium)("the page", { timeout: 60_000 }, () => {
+  const visit = openBrowser();
 
   it("asks all three about an example, and shows the code for it", () =>
     visit("", async (page) => {
@@ -63,7 +16,7 @@ describe.skipIf(!existsSync(executablePath))("the page", { timeout: 60_000 }, ()
       await shows(page, "#classify-result", "75.4 %");
       await shows(page, "#caption-result", "a cat face with two pointed ears and long whiskers");
       await shows(page, "#answer-result", "a cat");
-      await shows(page, "#facts", "ms a picture");
+      await shows(page, "#measured", "212");
       const code = await text(page, "#snippet");
       expect(code).toContain('const image = "examples/cat.png";');
       for (const call of ["model.classify(", "model.captionStream(", "model.answer("])
@@ -89,6 +42,38 @@ describe.skipIf(!existsSync(executablePath))("the page", { timeout: 60_000 }, ()
       await shows(page, "#classify-result", "two labels or more");
       await shows(page, "#answer-result", "two answers to choose from");
       expect(await page.inputValue("#labels")).toBe("cat");
+    }));
+
+  it("keeps a conversation about a picture, and begins anew with the next", () =>
+    visit("", async (page) => {
+      await example(page, "Red circle");
+      await shows(page, "#answer-result", "what shape is in the image?");
+      await page.getByRole("button", { name: "is there a red circle?" }).click();
+      await shows(page, "#answer-result", "yes");
+      // What was asked is no longer suggested.
+      expect(await page.locator("#suggestions .chip").allInnerTexts()).toEqual(["what color is the shape?"]);
+      await page.fill("#question", "is it round?");
+      await page.keyboard.press("Enter");
+      await expect.poll(() => page.locator("#answer-result .notes").count()).toBe(3);
+      expect(await page.locator(".asked").allInnerTexts()).toEqual([
+        "what shape is in the image?",
+        "is there a red circle?",
+        "is it round?",
+      ]);
+      expect(await page.inputValue("#question")).toBe("");
+      await example(page, "Cat face emoji");
+      await expect.poll(() => page.locator(".asked").count()).toBe(1);
+      await page.click("#answer-clear");
+      expect(await page.locator(".asked").count()).toBe(0);
+    }));
+
+  it("notes in the conversation what was stopped", () =>
+    visit("?script=thinking", async (page) => {
+      await example(page, "Red circle");
+      await page.click("#answer-stop");
+      await shows(page, "#answer-result", "stopped");
+      await shows(page, "#answer-result", "what shape is in the image?");
+      expect(await page.isEnabled("#answer-run")).toBe(true);
     }));
 
   it("shows the scores of given answers", () =>
@@ -204,17 +189,47 @@ describe.skipIf(!existsSync(executablePath))("the page", { timeout: 60_000 }, ()
     }));
 
   it("sends nothing anywhere", () =>
-    visit("", async (page) => {
+    visit("", async (page, address) => {
       const requests: string[] = [];
       page.on("request", (request) => requests.push(`${request.method()} ${request.url()}`));
       await example(page, "Cat face emoji");
       await shows(page, "#caption-result", "whiskers");
+      await page.click("#tab-live");
+      await page.click("#live-camera");
+      await shows(page, "#live-pace", "FPS");
+      await page.click("#tab-search");
+      await page.click("#collection-examples");
+      await shows(page, "#collection-status", "8 pictures");
+      await page.fill("#seek", "red");
+      await shows(page, "#collection-status", "“red”");
       const elsewhere = requests.filter(
-        (it) => !it.startsWith(`GET ${site.address}`) && !it.startsWith("GET blob:"),
+        (it) => !it.startsWith(`GET ${address}`) && !it.startsWith("GET blob:"),
       );
       expect(elsewhere).toEqual([]);
       expect(requests.length).toBeGreaterThan(0);
     }));
+
+  it("keeps to a strict policy", () =>
+    visit(
+      "",
+      async (page) => {
+        const policy =
+          (await page.locator("meta[http-equiv=Content-Security-Policy]").getAttribute("content")) ?? "";
+        const rules = new Map(policy.split(";").map((rule) => [rule.trim().split(" ")[0], rule.trim()]));
+        expect(rules.get("default-src")).toBe("default-src 'none'");
+        expect(rules.get("script-src")).toBe("script-src 'self' 'wasm-unsafe-eval'");
+        expect(rules.get("style-src")).toBe("style-src 'self'");
+        const ran = await page.evaluate(() => {
+          const script = Object.assign(document.createElement("script"), {
+            textContent: "globalThis.ran = true",
+          });
+          document.head.append(script);
+          return "ran" in globalThis;
+        });
+        expect(ran).toBe(false);
+      },
+      { mayReport: /Content Security Policy/ },
+    ));
 
   it("fits a phone", () =>
     visit(
@@ -226,72 +241,4 @@ describe.skipIf(!existsSync(executablePath))("the page", { timeout: 60_000 }, ()
       },
       { viewport: { width: 320, height: 640 } },
     ));
-
-  describe("is accessible by axe's rules", () => {
-    const states: [name: string, query: string, ready: (page: Page) => Promise<void>][] = [
-      ["empty", "", (page) => shows(page, "#badge", "Ready")],
-      [
-        "answered",
-        "",
-        async (page) => {
-          await page.fill("#choices", "yes, no");
-          await example(page, "Red circle");
-          await shows(page, "#caption-result", "whiskers");
-          await shows(page, "#answer-result", "90.0 %");
-        },
-      ],
-      [
-        "writing",
-        "?script=writing",
-        async (page) => {
-          await example(page, "Red circle");
-          await shows(page, "#caption-result", "with two");
-        },
-      ],
-      ["loading", "?script=loading", (page) => shows(page, "#badge", "13 MB")],
-      ["unsupported", "?script=unsupported", (page) => shows(page, "#notice", "SIMD")],
-      [
-        "lost",
-        "?script=lost",
-        async (page) => {
-          await example(page, "Red circle");
-          await shows(page, "#notice", "went away");
-        },
-      ],
-      [
-        "camera",
-        "",
-        async (page) => {
-          await page.click("#webcam-open");
-          await page.locator("#webcam-take:enabled").waitFor();
-        },
-      ],
-    ];
-    const looks = [
-      { colorScheme: "light", width: 1280 },
-      { colorScheme: "dark", width: 390 },
-    ] as const;
-    for (const [name, query, ready] of states) {
-      for (const { colorScheme, width } of looks) {
-        it(`${name}, ${colorScheme}, ${width} wide`, () =>
-          visit(
-            query,
-            async (page) => {
-              await ready(page);
-              // The page's policy keeps script elements out, so axe is evaluated from outside.
-              await page.evaluate(await readFile(axe, "utf8"));
-              const violations = await page.evaluate(async () => {
-                const { axe } = globalThis as unknown as { axe: typeof import("axe-core") };
-                const { violations } = await axe.run();
-                return violations.map(
-                  ({ id, nodes }) => `${id}: ${nodes.map((node) => node.html).join(" | ")}`,
-                );
-              });
-              expect(violations).toEqual([]);
-            },
-            { colorScheme, viewport: { width, height: 800 }, reducedMotion: "reduce" },
-          ));
-      }
-    }
-  });
 });

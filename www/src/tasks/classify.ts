@@ -2,12 +2,15 @@ import { bars } from "../bars";
 import { byId } from "../dom";
 import { duration, percent } from "../format";
 import { parseList, templateProblem } from "../labels";
+import type { Address } from "../shell/address";
 import { InputError, notes, Task, type App } from "./task";
 
 /** “Name it”: the visitor's labels, the best first. */
-export function classifyTask(app: App): Task {
+export function classifyTask(app: App, address: Address): Task {
   const labelBox = byId("labels", HTMLTextAreaElement);
   const templateBox = byId("template", HTMLInputElement);
+  address.keep("labels", labelBox);
+  address.keep("template", templateBox);
   return new Task("classify", app, async ({ model, image, signal, show }) => {
     const labels = parseList(labelBox.value);
     const template = templateBox.value.trim();

@@ -1,15 +1,23 @@
 import type { CoCa } from "coca-wasm";
 import { announce, byId, make } from "../dom";
-import type { Engine } from "../engine";
-import { isAborted, isFatal, messageOf, sentence } from "../problem";
-import type { Picture } from "../picture";
-import type { Actions } from "../snippet";
+import type { Engine } from "../engine/engine";
+import type { Measurements } from "../engine/measurements";
+import { isAborted, isFatal, messageOf, sentence } from "../engine/problem";
+import type { HeatMap } from "../picture/heat-map";
+import type { Picture } from "../picture/picture";
+import type { Actions } from "../shell/snippet";
+import type { View } from "../shell/url-state";
 import type { Store } from "../store";
 
 /** What all tasks share. */
 export interface App {
   readonly engine: Engine;
   readonly picture: Store<Picture | undefined>;
+  /** The open room. */
+  readonly open: Store<View>;
+  /** Over the shown picture. */
+  readonly heat: HeatMap;
+  readonly measurements: Measurements;
   /** Remembers what was asked, for the code snippet. */
   record(actions: Actions): void;
 }
@@ -19,6 +27,8 @@ export interface Job {
   readonly model: CoCa;
   readonly image: Blob;
   readonly signal: AbortSignal;
+  /** Whether the page asks by itself, because there is a new picture. */
+  readonly unasked: boolean;
   /** Replaces the result area. */
   show(...content: Node[]): void;
 }
@@ -38,7 +48,7 @@ export class Task {
   readonly #placeholder: Node[];
   #running: AbortController | undefined;
 
-  /** @param work asks the model, shows the result, and gives what to tell a screen reader */
+  /** @param work asks the model, shows the result, and gives what to tell a screen reader, if anything */
   constructor(id: string, app: App, work: (job: Job) => Promise<string>) {
     this.#app = app;
     this.#work = work;
@@ -60,7 +70,7 @@ export class Task {
   }
 
   /** Asks now, in place of what is running; without a model or a picture nothing happens. */
-  async run(): Promise<void> {
+  async run({ unasked = false } = {}): Promise<void> {
     this.stop();
     const { model } = this.#app.engine;
     const picture = this.#app.picture.get();
@@ -71,7 +81,8 @@ export class Task {
     };
     this.#busy(true);
     try {
-      announce(await this.#work({ model, image: picture.blob, signal, show }));
+      const news = await this.#work({ model, image: picture.blob, signal, unasked, show });
+      if (news !== "") announce(news);
     } catch (error) {
       if (isFatal(error)) {
         // Told once, for the whole page.

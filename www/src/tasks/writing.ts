@@ -1,10 +1,10 @@
 import type { GenerationTimings } from "coca-wasm";
 import { make } from "../dom";
-import { duration } from "../format";
+import { duration, figure } from "../format";
 
 /** Text that appears as the model writes it. */
 export class Writing {
-  readonly element = make("p", { className: "written" });
+  readonly element = make("p", { className: "written writing" });
 
   /** Adds a piece; the first one begins without a space. */
   readonly add = (piece: string): void => {
@@ -15,6 +15,12 @@ export class Writing {
   /** Puts the finished text in place of the pieces, which may differ in white space. */
   finish(text: string): void {
     if (this.element.textContent?.trim() !== text) this.element.textContent = text;
+    this.stop();
+  }
+
+  /** Nothing more will come. */
+  stop(): void {
+    this.element.classList.remove("writing");
   }
 }
 
@@ -22,7 +28,7 @@ export class Writing {
 export function writingNotes(timings: GenerationTimings, logProb: number): string[] {
   const parts = [`first token ${duration(timings.firstTokenMs)}`];
   if (Number.isFinite(timings.tokensPerSecond) && timings.tokensPerSecond > 0) {
-    parts.push(`${timings.tokensPerSecond.toFixed(timings.tokensPerSecond < 10 ? 1 : 0)} tokens/s`);
+    parts.push(`${figure(timings.tokensPerSecond)} tokens/s`);
   }
   parts.push(`log p ${logProb.toFixed(2).replace("-", "\u2212")}`);
   return parts;

@@ -1,4 +1,4 @@
-import { byId, make } from "./dom";
+import { byId, make } from "../dom";
 import type { PictureSink } from "./image-input";
 import { PictureError, readPicture } from "./picture";
 
@@ -38,22 +38,44 @@ const examples: readonly Example[] = [
   { file: "green-triangle.png", name: "Green triangle", topic: shapes },
 ];
 
-/** Shows the examples as buttons. `suggest` fills the tasks before the picture arrives. */
-export function showExamples(sink: PictureSink, suggest: (topic: Topic) => void): void {
-  const base = new URL("examples/", document.baseURI);
+/** Shows the examples as buttons. `choose` is told which one was taken before the picture arrives. */
+export function showExamples(
+  sink: PictureSink,
+  choose: (topic: Topic, file: string) => void,
+): { take(file: string): void } {
+  const take = ({ file, name, topic }: Example): void => {
+    choose(topic, file);
+    sink.offer(async () => readPicture(await exampleBlob(file), name, JSON.stringify(`examples/${file}`)));
+  };
   byId("examples", HTMLUListElement).append(
-    ...examples.map(({ file, name, topic }) => {
-      const picture = make("img", { src: new URL(file, base).href, alt: "", width: 64, height: 64 });
+    ...examples.map((example) => {
+      const { file, name } = example;
+      const picture = make("img", { src: addressOf(file), alt: "", width: 64, height: 64 });
       const button = make("button", { type: "button", title: name, ariaLabel: name }, picture);
-      button.addEventListener("click", () => {
-        suggest(topic);
-        sink.offer(async () => {
-          const response = await fetch(new URL(file, base)).catch(() => undefined);
-          if (!response?.ok) throw new PictureError("The example could not be loaded. Are you offline?");
-          return readPicture(await response.blob(), name, JSON.stringify(`examples/${file}`));
-        });
-      });
+      button.addEventListener("click", () => take(example));
       return make("li", {}, button);
     }),
   );
+  return {
+    take: (file) => {
+      const example = examples.find((one) => one.file === file);
+      if (example) take(example);
+    },
+  };
+}
+
+/** All examples, for the collection. */
+export function examplePictures(): Promise<{ file: Blob; name: string }[]> {
+  return Promise.all(examples.map(async ({ file, name }) => ({ file: await exampleBlob(file), name })));
+}
+
+/** The pixels of one of the examples. */
+export async function exampleBlob(file = "cat.png"): Promise<Blob> {
+  const response = await fetch(addressOf(file)).catch(() => undefined);
+  if (!response?.ok) throw new PictureError("The example could not be loaded. Are you offline?");
+  return response.blob();
+}
+
+function addressOf(file: string): string {
+  return new URL(`examples/${file}`, document.baseURI).href;
 }

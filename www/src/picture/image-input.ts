@@ -1,4 +1,5 @@
-import { byId } from "./dom";
+import { droppedFiles } from "../collection/dropped-files";
+import { byId } from "../dom";
 import { fetchPicture, PictureError, readPicture, type Picture } from "./picture";
 
 /** Where a new picture goes, and where what is wrong with one is said. */
@@ -10,8 +11,16 @@ export interface PictureSink {
 
 const fromInput = "input.files[0]";
 
+/** Where files go that are not one picture. */
+export interface OtherFiles {
+  /** Whether even a single picture belongs to the collection now. */
+  collecting(): boolean;
+  collect(files: readonly File[]): void;
+  play(video: File): void;
+}
+
 /** Wires dropping, pasting, choosing and fetching. */
-export function watchImageInput(sink: PictureSink): void {
+export function watchImageInput(sink: PictureSink, others: OtherFiles): void {
   const offerFile = (file: File): void =>
     sink.offer(() => readPicture(file, file.name || "pasted picture", fromInput));
 
@@ -29,7 +38,7 @@ export function watchImageInput(sink: PictureSink): void {
     sink.offer(() => fetchPicture(address.value.trim()));
   });
 
-  watchDrops(sink, offerFile);
+  watchDrops(sink, offerFile, others);
 
   document.addEventListener("paste", (event) => {
     const typing = event.target instanceof HTMLInputElement || event.target instanceof HTMLTextAreaElement;
@@ -46,8 +55,8 @@ export function watchImageInput(sink: PictureSink): void {
   byId("paste", HTMLButtonElement).addEventListener("click", () => sink.offer(pictureFromClipboard));
 }
 
-/** A picture may be dropped anywhere on the page. */
-function watchDrops(sink: PictureSink, offerFile: (file: File) => void): void {
+/** Anything may be dropped anywhere on the page. */
+function watchDrops(sink: PictureSink, offerFile: (file: File) => void, others: OtherFiles): void {
   const mark = (on: boolean): void => void document.body.classList.toggle("dropping", on);
   document.addEventListener("dragover", (event) => {
     event.preventDefault();
@@ -59,12 +68,16 @@ function watchDrops(sink: PictureSink, offerFile: (file: File) => void): void {
   document.addEventListener("drop", (event) => {
     event.preventDefault();
     mark(false);
-    const file = event.dataTransfer?.files[0];
     const address = event.dataTransfer?.getData("text/uri-list").split("\n")[0]?.trim();
-    if (file) offerFile(file);
-    else if (address) sink.offer(() => fetchPicture(address));
-    else
-      sink.refuse("There was no picture in what you dropped. Drop a file, or a picture from another page.");
+    void droppedFiles(event.dataTransfer).then(({ files, folder }) => {
+      const [file] = files;
+      if (files.length > 1 || folder || (file && others.collecting())) others.collect(files);
+      else if (file?.type.startsWith("video/")) others.play(file);
+      else if (file) offerFile(file);
+      else if (address) sink.offer(() => fetchPicture(address));
+      else
+        sink.refuse("There was no picture in what you dropped. Drop a file, or a picture from another page.");
+    });
   });
 }
 

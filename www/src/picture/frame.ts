@@ -1,8 +1,8 @@
 import modelConfig from "coca-wasm/model/open_clip_config.json";
-import { announce, byId } from "./dom";
-import type { Engine } from "./engine";
+import { announce, byId } from "../dom";
+import { isOwn, type Engine } from "../engine/engine";
 import type { Picture } from "./picture";
-import type { Store } from "./store";
+import type { Store } from "../store";
 
 /** Hangs the picture, and shows beside it how little of it the page's own small model sees. */
 export function showPicture(picture: Store<Picture | undefined>, engine: Engine): void {
@@ -11,7 +11,7 @@ export function showPicture(picture: Store<Picture | undefined>, engine: Engine)
   const refreshSees = (): void => {
     const shown = picture.get();
     // How large another model's input is, the page does not know.
-    sees.hidden = shown === undefined || engine.wanted.model !== undefined;
+    sees.hidden = shown === undefined || !isOwn(engine.wanted);
     if (!sees.hidden) drawSees(image);
   };
   picture.watch((shown) => {

@@ -1,4 +1,6 @@
-import { byId } from "./dom";
+import { byId } from "../dom";
+import { cameraProblem, closeCamera, openCamera } from "./camera";
+import { frameBlob } from "./frame-blob";
 import type { PictureSink } from "./image-input";
 import { readPicture } from "./picture";
 
@@ -19,11 +21,7 @@ export function watchWebcam(sink: PictureSink): void {
   byId("webcam-close", HTMLButtonElement).addEventListener("click", () => dialog.close());
   dialog.addEventListener("close", stop);
   take.addEventListener("click", () => {
-    const canvas = document.createElement("canvas");
-    canvas.width = video.videoWidth;
-    canvas.height = video.videoHeight;
-    canvas.getContext("2d")?.drawImage(video, 0, 0);
-    canvas.toBlob((blob) => {
+    void frameBlob(video).then((blob) => {
       dialog.close();
       if (blob) sink.offer(() => readPicture(blob, "camera picture", 'document.querySelector("video")'));
       else sink.refuse("The camera gave no picture. Please try again.");
@@ -32,10 +30,7 @@ export function watchWebcam(sink: PictureSink): void {
 
   async function start(): Promise<void> {
     try {
-      // Absent where the page is not served over https.
-      const devices: MediaDevices | undefined = navigator.mediaDevices;
-      if (devices === undefined) throw new DOMException("no camera interface", "NotSupportedError");
-      const opened = await devices.getUserMedia({ video: { facingMode: "environment" } });
+      const opened = await openCamera();
       stream = opened;
       if (!dialog.open) return stop();
       video.srcObject = opened;
@@ -50,24 +45,10 @@ export function watchWebcam(sink: PictureSink): void {
   }
 
   function stop(): void {
-    stream?.getTracks().forEach((track) => track.stop());
+    closeCamera(stream);
     stream = undefined;
     video.srcObject = null;
     video.hidden = true;
     take.disabled = true;
-  }
-}
-
-function cameraProblem(error: unknown): string {
-  switch (error instanceof DOMException ? error.name : "") {
-    case "NotAllowedError":
-      return "The browser does not allow this page to use the camera. You can change that beside the address bar.";
-    case "NotFoundError":
-    case "OverconstrainedError":
-      return "No camera was found. Connect one, or choose a file instead.";
-    case "NotReadableError":
-      return "The camera is in use by another program. Close that program and try again.";
-    default:
-      return "This browser offers no camera to this page. Choose a file instead.";
   }
 }

@@ -1,10 +1,15 @@
-import type { Device } from "./url-state";
+import type { Device, View } from "./url-state";
 
 /** What the page last did with the picture, with the settings that were used. */
 export interface Actions {
   classify?: { labels: readonly string[]; template: string };
   caption?: { prefix: string; search: Search };
+  explain?: true;
   answer?: { question: string; choices: readonly string[] };
+  /** Labels for what a video shows; `file`: a whole one as well. */
+  live?: { labels: readonly string[]; file: boolean };
+  /** Search among many pictures; without a text, by a picture. */
+  search?: { query: string | undefined };
 }
 
 /** How the words of a caption are chosen. */
@@ -15,6 +20,8 @@ export interface Setting {
   /** Address of the model folder; absent: the model that ships with the package. */
   model?: string;
   device: Device;
+  /** Which room's code. */
+  view: View;
   /** A JavaScript expression that gives the picture. */
   image: string;
 }
@@ -26,7 +33,13 @@ export function snippet(setting: Setting, actions: Actions): string {
     "",
     `const model = await CoCa.load(${loadArguments(setting)});`,
   ];
-  lines.push(`const image = ${setting.image};`);
+  const rooms = { picture: pictureLines, live: liveLines, search: searchLines };
+  lines.push(...rooms[setting.view](setting, actions));
+  return lines.join("\n");
+}
+
+function pictureLines(setting: Setting, actions: Actions): string[] {
+  const lines = [`const image = ${setting.image};`];
   if (actions.classify) {
     const { labels, template } = actions.classify;
     lines.push(
@@ -42,13 +55,40 @@ export function snippet(setting: Setting, actions: Actions): string {
     if (kind === "beams") lines.push(`const { caption } = await model.caption(image${settings});`);
     else lines.push(`for await (const piece of model.captionStream(image${settings})) show(piece);`);
   }
+  if (actions.explain) lines.push("const { words } = await model.explain(image);");
   if (actions.answer) {
     const { question, choices } = actions.answer;
     const names = choices.length > 0 ? "{ answer, choices }" : "{ answer }";
     const extra = choices.length > 0 ? `, { choices: ${list(choices)} }` : "";
     lines.push("", `const ${names} = await model.answer(image, ${JSON.stringify(question)}${extra});`);
   }
-  return lines.join("\n");
+  return lines;
+}
+
+function liveLines(_setting: Setting, { live }: Actions): string[] {
+  const lines = ['const video = document.querySelector("video");'];
+  if (live === undefined) return lines;
+  lines.push(
+    "",
+    `const classifier = await model.classifier(${list(live.labels)});`,
+    "video.requestVideoFrameCallback(async function next() {",
+    "  show(await classifier.classify(video));",
+    "  video.requestVideoFrameCallback(next);",
+    "});",
+  );
+  if (live.file)
+    lines.push("", "const whole = await model.classifyVideo(video, classifier, { frames: 16 });");
+  return lines;
+}
+
+function searchLines(_setting: Setting, { search }: Actions): string[] {
+  const lines = [
+    "const index = model.imageIndex();",
+    "for (const file of input.files) await index.add(file, { id: file.name });",
+  ];
+  if (search === undefined) return lines;
+  const query = search.query === undefined ? "picture" : JSON.stringify(search.query || "a red circle");
+  return [...lines, "", `const hits = await index.search(${query}, { topK: 24 });`];
 }
 
 function loadArguments({ model, device }: Setting): string {

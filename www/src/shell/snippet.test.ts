@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { snippet } from "./snippet";
 
-const setting = { device: "auto", image: "input.files[0]" } as const;
+const setting = { device: "auto", view: "picture", image: "input.files[0]" } as const;
 
 describe("snippet", () => {
   it("loads the shipped model when no other was named", () => {

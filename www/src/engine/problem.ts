@@ -28,6 +28,10 @@ export function isFatal(error: unknown): boolean {
   return error instanceof CocaError && fatal.includes(error.code);
 }
 
+export function isDeviceLost(error: unknown): boolean {
+  return error instanceof CocaError && error.code === "device-lost";
+}
+
 export function isAborted(error: unknown): boolean {
   return error instanceof CocaError && error.code === "aborted";
 }
