@@ -1,6 +1,6 @@
 import { type CocaError, toWire } from "../error.js";
 import type { EventOf, HostMessage, LogLevel, MethodName, Params, Result, WorkerMessage } from "../protocol.js";
-import { JobQueue } from "./queue.js";
+import { JobQueue, type Turn } from "./queue.js";
 import { isTrap, trapError } from "./trap.js";
 
 /** The worker's global scope, or one end of a `MessageChannel` in tests. */
@@ -12,6 +12,8 @@ export interface ServerPort {
 /** What a running job can see and say. */
 export interface JobContext<M extends MethodName> {
   readonly signal: AbortSignal;
+  /** Lets other calls go first; to be awaited between the parts of a long one. */
+  readonly turn: Turn;
   emit(event: EventOf<M>): void;
 }
 
@@ -38,8 +40,8 @@ export function serve(port: ServerPort, makeHandlers: (server: Server) => Handle
 
   function start<M extends MethodName>(id: number, method: M, params: Params<M>): void {
     queue
-      .run(id, (signal) =>
-        handlers[method](params, { signal, emit: (event) => port.postMessage({ type: "event", id, event }) }),
+      .run(id, (signal, turn) =>
+        handlers[method](params, { signal, turn, emit: (event) => port.postMessage({ type: "event", id, event }) }),
       )
       .then((value) => port.postMessage({ type: "result", id, value }))
       .catch((thrown: unknown) => {
