@@ -66,19 +66,30 @@ async function eachSought(
   take: (image: ImageInput, frame: VideoFrameInfo) => Promise<void>,
 ): Promise<void> {
   if (video.readyState < HTMLMediaElement.HAVE_METADATA) await event(video, "loadedmetadata", signal);
-  if (!Number.isFinite(video.duration)) {
-    throw new CocaError("invalid-argument", "a live video has no end to space frames over; give its frames as a list of images");
-  }
+  const duration = await durationOf(video, signal);
   for (let index = 0; index < frames; index++) {
-    const time = ((index + 0.5) * video.duration) / frames;
-    if (video.currentTime !== time) {
-      const sought = event(video, "seeked", signal);
-      video.currentTime = time;
-      await sought;
-    }
+    const time = ((index + 0.5) * duration) / frames;
+    await seek(video, time, signal);
     if (video.readyState < HTMLMediaElement.HAVE_CURRENT_DATA) await event(video, "loadeddata", signal);
     await take(video, { index, frames, time });
   }
+}
+
+async function durationOf(video: HTMLVideoElement, signal: AbortSignal | undefined): Promise<number> {
+  if (Number.isFinite(video.duration)) return video.duration;
+  if (!video.srcObject) {
+    // Files that a MediaRecorder wrote do not say how long they are; their end is where seeking beyond it leads.
+    await seek(video, Number.MAX_SAFE_INTEGER, signal);
+    if (Number.isFinite(video.duration)) return video.duration;
+  }
+  throw new CocaError("invalid-argument", "a live video has no end to space frames over; give its frames as a list of images");
+}
+
+async function seek(video: HTMLVideoElement, time: number, signal: AbortSignal | undefined): Promise<void> {
+  if (video.currentTime === time) return;
+  const sought = event(video, "seeked", signal);
+  video.currentTime = time;
+  await sought;
 }
 
 /** Waits for an event of a video, but not for a broken one. */
