@@ -1,4 +1,5 @@
 // What the package promises beside its results: typed errors, order, clean-up. Independent of the device.
+import { readFileSync } from "node:fs";
 import type { Browser } from "@playwright/test";
 import { expect, openUserPage, test, type UserPage } from "../support/test";
 
@@ -250,4 +251,20 @@ test("loading and disposing again and again leaves nothing behind", async ({ bro
   expect(after - before).toBeLessThan(2 << 20);
   await expect.poll(() => user.page.workers().length).toBe(workers);
   await user.page.context().close();
+});
+
+test("the quick start of the package's README runs as it stands", async ({ user }) => {
+  const readme = readFileSync(new URL("../../../crates/coca-wasm/js/README.md", import.meta.url), "utf8");
+  const [, code] = /```ts\n(import \{ CoCa \}.*?)```/s.exec(readme) ?? [];
+  if (code === undefined) throw new Error("the README has no quick start");
+  const body = code.replace('import { CoCa } from "coca-wasm";', "const { CoCa } = window.coca;");
+  const { best, answer, text } = await user.page.evaluate<{ best: { label: string }; answer: string; text: string }>(`(async () => {
+    const file = await (await fetch("pictures/red-circle.png")).blob();
+    const output = document.createElement("output");
+    ${body}
+    return { best, answer, text: output.textContent };
+  })()`);
+  expect(["a cat", "a dog"]).toContain(best.label);
+  expect(answer).not.toBe("");
+  expect(text).not.toBe("");
 });
