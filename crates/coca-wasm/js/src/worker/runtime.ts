@@ -256,6 +256,7 @@ function listener(
 
 /** wgpu panics on errors that no call was waiting for; those are the GPU's, not a bug of ours. */
 function panicError(message: string): CocaError {
+  if (/device (was |is )?(lost|poisoned)|DevicePoison/i.test(message)) return new CocaError("device-lost", message);
   if (/wgpu error: Out of Memory/i.test(message)) return new CocaError("out-of-memory", message);
   if (/wgpu error/i.test(message)) return new CocaError("webgpu-failed", message);
   if (/memory allocation of|capacity overflow/.test(message)) return new CocaError("out-of-memory", message);

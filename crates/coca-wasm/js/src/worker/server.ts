@@ -3,6 +3,9 @@ import type { EventOf, HostMessage, LogLevel, MethodName, Params, Result, Worker
 import { JobQueue, type Turn } from "./queue.js";
 import { isTrap, trapError } from "./trap.js";
 
+/** Milliseconds. */
+const LOSS_IS_TOLD_WITHIN = 100;
+
 /** The worker's global scope, or one end of a `MessageChannel` in tests. */
 export interface ServerPort {
   postMessage(message: WorkerMessage): void;
@@ -44,9 +47,12 @@ export function serve(port: ServerPort, makeHandlers: (server: Server) => Handle
         handlers[method](params, { signal, turn, emit: (event) => port.postMessage({ type: "event", id, event }) }),
       )
       .then((value) => port.postMessage({ type: "result", id, value }))
-      .catch((thrown: unknown) => {
-        if (isTrap(thrown)) server.fatal(trapError(thrown));
-        else port.postMessage({ type: "error", id, error: toWire(thrown) });
+      .catch(async (thrown: unknown) => {
+        if (isTrap(thrown)) return server.fatal(trapError(thrown));
+        const error = toWire(thrown);
+        // Work on a lost device fails a little before the browser tells of the loss, which is the better reason.
+        if (error.code === "webgpu-failed") await new Promise((resolve) => setTimeout(resolve, LOSS_IS_TOLD_WITHIN));
+        port.postMessage({ type: "error", id, error });
       });
   }
 

@@ -291,6 +291,7 @@ describe("Runtime", () => {
   it.each([
     ["index out of bounds", "panic"],
     ["wgpu error: Validation Error", "webgpu-failed"],
+    ["wgpu error: Device was lost", "device-lost"],
     ["memory allocation of 4294967296 bytes failed", "out-of-memory"],
   ])("ends on the panic %j as %s", async (message, code) => {
     const { connection } = await loaded();
