@@ -49,7 +49,7 @@ pub fn install(on_panic: Function, on_log: Function, on_failure: Function, macro
 #[cfg(feature = "webgpu")]
 pub fn device_failed(error: crate::error::CodedError) {
     with_hooks(|hooks| {
-        let (code, message) = (error.code.into(), error.message.as_str().into());
+        let (code, message) = (JsValue::from(error.code), JsValue::from(&error.message));
         let _ = hooks.on_failure.call2(&JsValue::NULL, &code, &message);
     });
 }

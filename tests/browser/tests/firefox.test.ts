@@ -11,7 +11,7 @@ const images = ["red-circle.png", "nagasaki-boats.jpg", "see-through.png"];
 test("classifies, captions and explains", async () => {
   const firefox = environment.firefox();
   test.skip(firefox === undefined, "there is no Firefox (FIREFOX names one)");
-  const browser = await launch({ browser: "firefox", executablePath: firefox ?? "", headless: true });
+  const browser = await launch({ browser: "firefox", executablePath: firefox ?? "", headless: true, timeout: 120_000, protocolTimeout: 300_000 });
   try {
     const page = await browser.newPage();
     const errors: string[] = [];
