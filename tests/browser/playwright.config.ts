@@ -18,16 +18,18 @@ export default defineConfig<{ device: Device }, { device: Device }>({
   projects: [
     {
       name: "cpu",
-      testIgnore: "demo-page.test.ts",
+      testIgnore: ["demo-page.test.ts", "gpu-failures.test.ts", "firefox.test.ts"],
       timeout: 3 * minute,
       use: { device: "cpu", launchOptions: { executablePath: environment.chromium(), args: withoutGpu } },
     },
     {
       name: "webgpu",
-      testMatch: ["tasks.test.ts", "golden.test.ts"],
+      testMatch: ["tasks.test.ts", "golden.test.ts", "gpu-failures.test.ts"],
       timeout: 10 * minute,
       use: { device: "webgpu", launchOptions: { executablePath: environment.chromium(), args: withSwiftShader } },
     },
+    // Started by its test, as Playwright drives only a Firefox of its own.
+    { name: "firefox", testMatch: "firefox.test.ts", timeout: 5 * minute },
     {
       name: "page",
       testMatch: "demo-page.test.ts",

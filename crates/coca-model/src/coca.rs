@@ -92,18 +92,23 @@ impl Coca {
     /// # Errors
     /// [`Error::Input`] when the shape is another.
     pub fn encode_image(&self, pixels: Tensor<4>) -> Result<ImageEncoding> {
-        let [_, channels, height, width] = pixels.dims();
-        let [expected_height, expected_width] = self.config.vision_cfg.image_size.dims();
-        if (channels, height, width) != (3, expected_height, expected_width) {
-            return Err(Error::Input(format!(
-                "pixels are [{channels}, {height}, {width}], the model takes [3, {expected_height}, {expected_width}]"
-            )));
-        }
-        let ImageFeatures { pooled, tokens } = self.visual.forward(pixels);
-        Ok(ImageEncoding {
-            embedding: normalise(pooled),
-            tokens,
-        })
+        self.check_pixels(&pixels)?;
+        Ok(self.visual.forward(pixels).into())
+    }
+
+    /// As [`Coca::encode_image`]; also how much each image token reads each patch, `[B, N, 1 + patches]` with the class
+    /// token first, averaged over the heads of the attentional pooler. Nothing for a model without one, whose image
+    /// tokens are the patches.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when the shape is another.
+    pub fn encode_image_with_attention(
+        &self,
+        pixels: Tensor<4>,
+    ) -> Result<(ImageEncoding, Option<Tensor<3>>)> {
+        self.check_pixels(&pixels)?;
+        let (features, attention) = self.visual.forward_with_attention(pixels);
+        Ok((features.into(), attention))
     }
 
     /// Encodes texts: `ids` is `[T, L]`, right padded, L at most the context length.
@@ -134,6 +139,40 @@ impl Coca {
         let image = self.text_decoder.image_keys_values(image_tokens);
         self.text_decoder
             .logits(self.text_decoder.forward(text_tokens, &image))
+    }
+
+    /// As [`Coca::caption_logits`]; also how much each text position reads each image token, `[T, L, N]`, averaged over
+    /// the heads and layers of the multimodal text decoder.
+    pub fn caption_logits_with_attention(
+        &self,
+        text_tokens: Tensor<3>,
+        image_tokens: Tensor<3>,
+    ) -> (Tensor<3>, Tensor<3>) {
+        let image = self.text_decoder.image_keys_values(image_tokens);
+        let (x, attention) = self
+            .text_decoder
+            .forward_with_attention(text_tokens, &image);
+        (self.text_decoder.logits(x), attention)
+    }
+
+    fn check_pixels(&self, pixels: &Tensor<4>) -> Result<()> {
+        let [_, channels, height, width] = pixels.dims();
+        let [expected_height, expected_width] = self.config.vision_cfg.image_size.dims();
+        if (channels, height, width) != (3, expected_height, expected_width) {
+            return Err(Error::Input(format!(
+                "pixels are [{channels}, {height}, {width}], the model takes [3, {expected_height}, {expected_width}]"
+            )));
+        }
+        Ok(())
+    }
+}
+
+impl From<ImageFeatures> for ImageEncoding {
+    fn from(ImageFeatures { pooled, tokens }: ImageFeatures) -> Self {
+        Self {
+            embedding: normalise(pooled),
+            tokens,
+        }
     }
 }
 

@@ -62,6 +62,23 @@ impl MultimodalTransformer {
         })
     }
 
+    /// As [`Self::forward`]; also how much each text position reads each image token, averaged over heads and layers,
+    /// `[T, L, N]`.
+    pub(crate) fn forward_with_attention(
+        &self,
+        text_tokens: Tensor<3>,
+        image: &[KeyValues],
+    ) -> (Tensor<3>, Tensor<3>) {
+        let (mut x, mut of_layers) = (text_tokens, Vec::with_capacity(image.len()));
+        for ((block, cross), image) in self.resblocks.iter().zip(&self.cross_attn).zip(image) {
+            x = block.forward(x, Mask::Causal);
+            of_layers.push(cross.attention(x.clone(), image));
+            x = cross.forward(x, image);
+        }
+        let attention = Tensor::stack::<4>(of_layers, 0).mean_dim(0).squeeze_dim(0);
+        (x, attention)
+    }
+
     /// Cached decoding: `x` `[T, n, D]` stands at positions `start..` of the caches.
     pub(crate) fn decode(
         &self,

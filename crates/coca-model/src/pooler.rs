@@ -33,17 +33,24 @@ impl AttentionalPooler {
 
     /// `[B, L, key width]` to `[B, queries, width]`.
     pub(crate) fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let batch = x.dims()[0];
+        let queries = self.queries(x.dims()[0]);
         let keys_values = self.attn.project_keys_values(self.ln_k.forward(x));
-        // The queries are the same for every image, so they are projected once.
+        self.attn.attend(queries, &keys_values, Mask::None)
+    }
+
+    /// How much each query reads each token of `x` `[B, L, key width]`, averaged over the heads: `[B, queries, L]`.
+    pub(crate) fn attention(&self, x: Tensor<3>) -> Tensor<3> {
+        let queries = self.queries(x.dims()[0]);
+        let keys = self.attn.project_keys_values(self.ln_k.forward(x)).keys;
+        self.attn.weights(queries, keys)
+    }
+
+    /// The projected queries, which are the same for every image of the batch: projected once.
+    fn queries(&self, batch: usize) -> Tensor<4> {
         let queries = self
             .attn
             .project_queries(self.ln_q.forward(self.query.val()).unsqueeze());
         let [_, heads, length, head_width] = queries.dims();
-        self.attn.attend(
-            queries.expand([batch, heads, length, head_width]),
-            &keys_values,
-            Mask::None,
-        )
+        queries.expand([batch, heads, length, head_width])
     }
 }

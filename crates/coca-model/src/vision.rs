@@ -104,8 +104,38 @@ impl VisionTransformer {
 
     /// `pixels` is `[B, 3, height, width]`, normalised.
     pub(crate) fn forward(&self, pixels: Tensor<4>) -> ImageFeatures {
+        self.features(self.encode(pixels))
+    }
+
+    /// As [`Self::forward`]; also how much each image token reads each token of the transformer, the class token first:
+    /// `[B, N, 1 + patches]`, averaged over the heads. Nothing where there is no pooler: the image tokens are the patches.
+    pub(crate) fn forward_with_attention(
+        &self,
+        pixels: Tensor<4>,
+    ) -> (ImageFeatures, Option<Tensor<3>>) {
+        let x = self.encode(pixels);
+        let attention = match (&self.attn_pool, &self.attn_pool_contrastive) {
+            (None, _) => None,
+            (Some(pooler), None) => {
+                let of_queries = pooler.attention(x.clone());
+                // The first query makes the image embedding, as in `pool`.
+                let tokens = of_queries.dims()[1] - 1;
+                Some(of_queries.narrow(1, 1, tokens))
+            }
+            (Some(captioning), Some(_)) => {
+                Some(captioning.attention(self.ln_post.forward(x.clone())))
+            }
+        };
+        (self.features(x), attention)
+    }
+
+    /// The transformer's output, `[B, 1 + patches, V]`.
+    fn encode(&self, pixels: Tensor<4>) -> Tensor<3> {
         let x = self.embed(pixels);
-        let x = self.transformer.forward(self.ln_pre.forward(x), Mask::None);
+        self.transformer.forward(self.ln_pre.forward(x), Mask::None)
+    }
+
+    fn features(&self, x: Tensor<3>) -> ImageFeatures {
         let (pooled, tokens) = self.pool(x);
         ImageFeatures {
             pooled: pooled.matmul(self.proj.val()),

@@ -507,3 +507,41 @@ fn many_questions_together_are_answered_as_one_by_one() {
     assert_eq!(answers.len(), 1);
     assert!(block_on(predictor.answer_many(&images, &[(3, "?")], &options)).is_err());
 }
+
+#[test]
+fn an_explanation_follows_the_caption_word_by_word() {
+    let predictor = predictor();
+    let image = predictor.prepare_rgba(20, 30, &[77; 4 * 20 * 30]).unwrap();
+    let encoded = block_on(predictor.encode_images(std::slice::from_ref(&image))).unwrap();
+    let caption = block_on(predictor.caption(&encoded, &CaptionOptions::default(), &mut ignore))
+        .unwrap()
+        .remove(0);
+    let written = block_on(predictor.explain(&image, None, &mut ignore)).unwrap();
+    assert_eq!(written.text, caption.text);
+    assert!(
+        (written.log_prob - caption.log_prob).abs() < 1e-3,
+        "{written:?}"
+    );
+
+    let given = block_on(predictor.explain(&image, Some("a photo of a dog"), &mut ignore)).unwrap();
+    let words: Vec<&str> = given.words.iter().map(|word| word.text.as_str()).collect();
+    assert_eq!(words, ["a", " photo", " of", " a", " dog"]);
+    assert_eq!(given.text, "a photo of a dog");
+    for word in written.words.iter().chain(&given.words) {
+        assert_eq!(word.heat.len(), given.rows * given.columns);
+        assert!((word.heat.iter().sum::<f32>() - 1.0).abs() < 1e-5);
+        assert!(word.heat.iter().all(|&heat| heat >= 0.0));
+    }
+    // The picture is 20 x 30, the model sees the square in its middle.
+    assert_eq!((given.region.x, given.region.width), (0.0, 1.0));
+    assert!(
+        (given.region.height - 2.0 / 3.0).abs() < 0.05,
+        "{:?}",
+        given.region
+    );
+
+    for refused in ["", "  ", &"dog ".repeat(CONTEXT)] {
+        let error = block_on(predictor.explain(&image, Some(refused), &mut ignore)).unwrap_err();
+        assert!(matches!(error, Error::Input(_)), "{error}");
+    }
+}

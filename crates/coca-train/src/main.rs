@@ -54,6 +54,7 @@ enum Command {
     Caption(commands::caption::Args),
     Answer(commands::answer::Args),
     Embed(commands::embed::Args),
+    Explain(commands::explain::Args),
     Convert(commands::convert::Args),
     Info(commands::info::Args),
 }
@@ -107,6 +108,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Caption(args) => commands::caption::run(&args, &device),
         Command::Answer(args) => commands::answer::run(&args, &device),
         Command::Embed(args) => commands::embed::run(&args, &device),
+        Command::Explain(args) => commands::explain::run(&args, &device),
         Command::Convert(args) => commands::convert::run(&args, &device),
         Command::Info(args) => commands::info::run(&args),
     }

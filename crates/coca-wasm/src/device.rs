@@ -4,14 +4,15 @@ use burn::tensor::Device;
 use wasm_bindgen::prelude::*;
 
 use crate::error::CodedError;
-use crate::self_check::largest_difference;
-use crate::turns::with_turns;
+#[cfg(feature = "webgpu")]
+use crate::{gpu, self_check::largest_difference, turns::with_turns};
 
 /// A device, started once for a worker.
 #[wasm_bindgen]
 #[derive(Debug)]
 pub struct CocaDevice {
     device: Device,
+    #[cfg(feature = "webgpu")]
     webgpu: bool,
 }
 
@@ -20,17 +21,19 @@ impl CocaDevice {
     /// Starts `"webgpu"` or `"cpu"`.
     pub async fn open(kind: String) -> Result<CocaDevice, JsValue> {
         match kind.as_str() {
-            // The device that this returns must be cloned wherever one is needed: asking burn for another, even for
-            // the default one, would start it synchronously, which panics in a browser.
-            "webgpu" => match Device::wgpu_options().init_async().await {
-                Ok(device) => Ok(Self {
-                    device,
-                    webgpu: true,
-                }),
-                Err(error) => Err(CodedError::new("webgpu-unavailable", error).into()),
-            },
+            #[cfg(feature = "webgpu")]
+            "webgpu" => Ok(Self {
+                device: gpu::open().await?,
+                webgpu: true,
+            }),
+            #[cfg(not(feature = "webgpu"))]
+            "webgpu" => {
+                let message = "this wasm was built for the CPU alone; WebGPU needs coca_bg.wasm";
+                Err(CodedError::new("webgpu-unavailable", message).into())
+            }
             "cpu" => Ok(Self {
                 device: Device::flex(),
+                #[cfg(feature = "webgpu")]
                 webgpu: false,
             }),
             _ => Err(
@@ -42,12 +45,12 @@ impl CocaDevice {
     /// Computes a tiny model here and on the CPU and returns the largest difference of their results, relative to
     /// the largest result. Always 0 on the CPU.
     pub async fn check(&self) -> Result<f32, JsValue> {
-        if !self.webgpu {
-            return Ok(0.0);
+        #[cfg(feature = "webgpu")]
+        if self.webgpu {
+            let difference = with_turns(largest_difference(&self.device)).await;
+            return Ok(difference.map_err(CodedError::from)?);
         }
-        Ok(with_turns(largest_difference(&self.device))
-            .await
-            .map_err(CodedError::from)?)
+        Ok(0.0)
     }
 }
 

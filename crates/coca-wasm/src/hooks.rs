@@ -11,6 +11,7 @@ use wasm_bindgen_futures::JsFuture;
 struct Hooks {
     on_panic: Function,
     on_log: Function,
+    on_failure: Function,
     macrotask: Function,
 }
 
@@ -22,12 +23,14 @@ thread_local! {
 ///
 /// - `on_panic(message)`: the last thing that this instance does; nothing may be called after it
 /// - `on_log(level, message)`: cubecl reports a kernel that the browser refused only by logging it
+/// - `on_failure(code, message)`: the device cannot be used any more, nor what it has computed since its last read-back
 /// - `macrotask()`: a promise that resolves after the worker has received its messages
 #[wasm_bindgen]
-pub fn install(on_panic: Function, on_log: Function, macrotask: Function) {
+pub fn install(on_panic: Function, on_log: Function, on_failure: Function, macrotask: Function) {
     HOOKS.set(Some(Hooks {
         on_panic,
         on_log,
+        on_failure,
         macrotask,
     }));
     panic::set_hook(Box::new(|info| {
@@ -40,6 +43,15 @@ pub fn install(on_panic: Function, on_log: Function, macrotask: Function) {
     // Fails only when it was set before, in which case it is this one.
     let _ = log::set_logger(&ToWorker);
     log::set_max_level(LevelFilter::Info);
+}
+
+/// Tells the worker that the device failed, outside of any call.
+#[cfg(feature = "webgpu")]
+pub fn device_failed(error: crate::error::CodedError) {
+    with_hooks(|hooks| {
+        let (code, message) = (JsValue::from(error.code), JsValue::from(&error.message));
+        let _ = hooks.on_failure.call2(&JsValue::NULL, &code, &message);
+    });
 }
 
 /// Lets the worker receive its messages.

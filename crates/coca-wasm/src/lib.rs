@@ -8,8 +8,12 @@
 
 mod device;
 mod error;
+mod explain;
 mod files;
+#[cfg(feature = "webgpu")]
+mod gpu;
 mod hooks;
+#[cfg(feature = "webgpu")]
 mod self_check;
 mod session;
 mod settings;

@@ -5,7 +5,8 @@ use std::ops::ControlFlow;
 use burn::module::Module;
 use coca_model::generate::GenerateOptions;
 use coca_model::tasks::{
-    Answer, CaptionOptions, EncodedImages, Predictor, PreparedImage, TextEvent, ZeroShotClassifier,
+    Answer, CaptionOptions, EncodedImages, LabelScore, Predictor, PreparedImage, TextEvent,
+    ZeroShotClassifier,
 };
 use coca_model::weights::{ModelFolder, SelfTest};
 use js_sys::{Function, Map};
@@ -73,6 +74,12 @@ struct AnswerText {
 struct Choice {
     answer: String,
     score: f32,
+}
+
+impl From<LabelScore> for Score {
+    fn from(LabelScore { label, score }: LabelScore) -> Self {
+        Self { label, score }
+    }
 }
 
 #[wasm_bindgen]
@@ -146,14 +153,19 @@ impl CocaSession {
             .await
             .map_err(CodedError::from)?;
         let scores = scores.into_iter().flatten();
-        to_js(
-            &scores
-                .map(|score| Score {
-                    label: score.label,
-                    score: score.score,
-                })
-                .collect::<Vec<_>>(),
-        )
+        to_js(&scores.map(Score::from).collect::<Vec<_>>())
+    }
+
+    /// `{ label, score }[]`, best first, for image embeddings that follow one another in `frames`.
+    pub fn classify_video(
+        &self,
+        frames: Vec<f32>,
+        labels: &LabelEmbeddings,
+    ) -> Result<JsValue, JsValue> {
+        let width = self.predictor.model().config().embed_dim;
+        let frames: Vec<Vec<f32>> = frames.chunks(width).map(<[f32]>::to_vec).collect();
+        let scores = labels.0.classify_video(&frames).map_err(CodedError::from)?;
+        to_js(&scores.into_iter().map(Score::from).collect::<Vec<_>>())
     }
 
     /// `{ text, tokens, logProb }`. `on_token(piece?)` says whether to go on.
@@ -234,6 +246,10 @@ impl CocaSession {
 }
 
 impl CocaSession {
+    pub(crate) fn predictor(&self) -> &Predictor {
+        &self.predictor
+    }
+
     fn from_files(device: &CocaDevice, files: &Map) -> Result<Self, CodedError> {
         let folder = ModelFolder::from_files(|name| take(files, name))?;
         let model = folder.model(device.device())?;
@@ -309,7 +325,7 @@ impl CocaSession {
 }
 
 /// Passes each piece of a text on, then says that a step is over (`undefined`), and hears whether to go on.
-fn streamer(on_token: &Function) -> impl FnMut(TextEvent<'_>) -> ControlFlow<()> {
+pub(crate) fn streamer(on_token: &Function) -> impl FnMut(TextEvent<'_>) -> ControlFlow<()> {
     move |event| {
         let piece = match event {
             TextEvent::Token { piece, .. } | TextEvent::Cut { piece, .. } => piece.into(),
@@ -338,6 +354,6 @@ fn distance(a: &[f32], b: &[f32]) -> f32 {
         .sqrt()
 }
 
-fn to_js(value: &impl Serialize) -> Result<JsValue, JsValue> {
+pub(crate) fn to_js(value: &impl Serialize) -> Result<JsValue, JsValue> {
     Ok(serde_wasm_bindgen::to_value(value).map_err(CodedError::from)?)
 }

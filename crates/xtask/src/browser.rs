@@ -17,6 +17,7 @@ pub fn script(project: &Project, name: &str) -> Result<Command> {
     command
         .args(["run", "--silent", name])
         .env("CHROMIUM", tools::chromium()?)
+        .envs(tools::firefox().map(|firefox| ("FIREFOX", firefox)))
         .env("COCA_TARBALL", &package.tarball)
         .env("COCA_PAGE", &package.page)
         .env("COCA_TRAIN", project.coca_train())

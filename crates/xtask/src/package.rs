@@ -30,11 +30,14 @@ pub fn sources(project: &Project) -> PathBuf {
     project.path("crates/coca-wasm/js")
 }
 
-/// Compiles the crate and makes its wasm small.
+/// Compiles the crate, with both devices and with the CPU alone, and writes the bindings of both.
 fn bindings(project: &Project) -> Result<PathBuf> {
-    let module = wasm::compile(project, "coca-wasm")?;
     let folder = project.target().join("npm/bindings");
-    wasm::bind(project, &module, &folder, "coca_wasm")?;
+    // Bound at once, because both compilations write to the same place.
+    for (name, arguments) in [("coca_wasm", ""), ("coca_cpu", "--no-default-features")] {
+        let module = wasm::compile(project, "coca-wasm", arguments)?;
+        wasm::bind(project, &module, &folder, name)?;
+    }
     Ok(folder)
 }
 

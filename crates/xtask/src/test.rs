@@ -168,7 +168,7 @@ fn npm(project: &Project) -> Result<Outcome> {
 /// The packed package and the page in Chromium, against the native command; the golden checks there.
 fn browser(project: &Project) -> Result<Outcome> {
     let mut tests = browser::script(project, "test")?;
-    let module = wasm::compile(project, "coca-golden")?;
+    let module = wasm::compile(project, "coca-golden", "")?;
     let checks = project.target().join("golden");
     wasm::bind(project, &module, &checks, "coca_golden")?;
     tests.env("COCA_GOLDEN", checks);

@@ -138,6 +138,22 @@ fn installed_chromium() -> Option<PathBuf> {
     NAMES.iter().find_map(|name| on_path(name)).or(places)
 }
 
+/// A Firefox, if there is one: the one named by the environment variable FIREFOX, or an installed one.
+pub fn firefox() -> Option<PathBuf> {
+    const PLACES: [&str; 2] = [
+        "/Applications/Firefox.app/Contents/MacOS/firefox",
+        r"C:\Program Files\Mozilla Firefox\firefox.exe",
+    ];
+    let named = env::var_os("FIREFOX").map(PathBuf::from);
+    named
+        .or_else(|| {
+            ["firefox", "firefox-esr"]
+                .iter()
+                .find_map(|name| on_path(name))
+        })
+        .or_else(|| PLACES.iter().map(PathBuf::from).find(|path| path.is_file()))
+}
+
 fn on_path(name: &str) -> Option<PathBuf> {
     let file = format!("{name}{}", env::consts::EXE_SUFFIX);
     env::split_paths(&env::var_os("PATH")?)

@@ -1,7 +1,7 @@
 //! Compiles a crate to WebAssembly and writes its JavaScript bindings.
 
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{env, fs};
 
 use anyhow::{Context, Result};
 use wasm_bindgen_cli_support::Bindgen;
@@ -10,17 +10,42 @@ use crate::command::run;
 use crate::project::Project;
 use crate::{stamp, tools};
 
-/// Compiles the library of a crate for the browser; gives the module as rustc wrote it.
-pub fn compile(project: &Project, package: &str) -> Result<PathBuf> {
-    const TARGET: &str = "wasm32-unknown-unknown";
+const TARGET: &str = "wasm32-unknown-unknown";
+
+/// Compiles the library of a crate for the browser, with further arguments for cargo; gives the module as rustc wrote
+/// it.
+pub fn compile(project: &Project, package: &str, arguments: &str) -> Result<PathBuf> {
     tools::add_wasm_target(project)?;
-    let arguments = format!("build --lib --profile wasm --target {TARGET} --package {package}");
-    run(&mut tools::cargo(project, &arguments))?;
+    let flags = format!("target.{TARGET}.rustflags={:?}", path_flags(project)?);
+    let arguments =
+        format!("build --lib --profile wasm --target {TARGET} --package {package} {arguments}");
+    run(tools::cargo(project, &arguments).args(["--config", &flags]))?;
     Ok(project
         .target()
         .join(TARGET)
         .join("wasm")
         .join(format!("{}.wasm", package.replace('-', "_"))))
+}
+
+/// Compiler flags, beside those of `.cargo/config.toml`, that keep the builder's own folders out of the messages of
+/// panics. Not in that file, which cannot name them.
+fn path_flags(project: &Project) -> Result<Vec<String>> {
+    let cargo_home = match env::var_os("CARGO_HOME") {
+        Some(folder) => PathBuf::from(folder),
+        None => env::home_dir()
+            .context("there is no home folder; set CARGO_HOME")?
+            .join(".cargo"),
+    };
+    let flag = |folder: &Path, name: &str| {
+        let folder = folder
+            .to_str()
+            .with_context(|| format!("{} is not UTF-8", folder.display()))?;
+        anyhow::Ok(format!("--remap-path-prefix={folder}={name}"))
+    };
+    Ok(vec![
+        flag(&cargo_home, "cargo")?,
+        flag(project.root(), "coca-wasm")?,
+    ])
 }
 
 /// Writes `NAME.js`, `NAME.d.ts` and `NAME_bg.wasm` into the folder: an ES module that takes the address of its wasm.

@@ -8,6 +8,8 @@ function required(name: string): string {
 export const environment = {
   /** The browser to drive. */
   chromium: () => required("CHROMIUM"),
+  /** A Firefox to drive too, if there is one. */
+  firefox: () => process.env["FIREFOX"] || undefined,
   /** The packed npm package. */
   tarball: () => required("COCA_TARBALL"),
   /** The folder of the built demo page. */

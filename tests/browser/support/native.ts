@@ -21,10 +21,25 @@ export interface Embedded {
   embedding: number[];
 }
 
+export interface Explained {
+  text: string;
+  log_prob: number;
+  columns: number;
+  rows: number;
+  region: { x: number; y: number; width: number; height: number };
+  words: { text: string; heat: number[] }[];
+}
+
+/** Asks the native command about one test picture. */
+export function nativeOne<Line>(task: string, picture: string, ...options: string[]): Line {
+  const [line] = run<Line>(task, [...options, join(folderOfPictures(), picture)]);
+  if (line === undefined) throw new Error(`coca-train ${task} printed nothing`);
+  return line;
+}
+
 /** Asks the native command about every test picture. */
 export function native<Line>(task: string, ...options: string[]): Map<string, Line> {
-  const folder = process.env["COCA_TEST_PICTURES"];
-  if (folder === undefined) throw new Error("the set-up has not run");
+  const folder = folderOfPictures();
   const lines = run<Line & { image: string }>(task, [...options, ...pictures.map((name) => join(folder, name))]);
   return new Map(lines.map((line) => [basename(line.image), line]));
 }
@@ -32,6 +47,12 @@ export function native<Line>(task: string, ...options: string[]): Map<string, Li
 /** The native command's text embeddings. */
 export function nativeTexts(texts: readonly string[]): number[][] {
   return run<Embedded>("embed", texts.flatMap((text) => ["--text", text])).map((line) => line.embedding);
+}
+
+function folderOfPictures(): string {
+  const folder = process.env["COCA_TEST_PICTURES"];
+  if (folder === undefined) throw new Error("the set-up has not run");
+  return folder;
 }
 
 function run<Line>(task: string, options: string[]): Line[] {

@@ -1,4 +1,5 @@
 // What the package promises beside its results: typed errors, order, clean-up. Independent of the device.
+import { readFileSync } from "node:fs";
 import type { Browser } from "@playwright/test";
 import { expect, openUserPage, test, type UserPage } from "../support/test";
 
@@ -193,4 +194,77 @@ test("a disposed model refuses calls, and disposing twice is harmless", async ({
   });
   expect(["disposed", "done"]).toContain(pending);
   expect(later).toBe("disposed");
+});
+
+test("models side by side answer each for itself", async ({ user }) => {
+  const outcome = await user.page.evaluate(async () => {
+    const other = await window.coca.CoCa.load("models/whole/", { device: "cpu" });
+    const [a, b] = await Promise.all([
+      window.model.embedImage("pictures/red-circle.png"),
+      other.embedImage("pictures/red-circle.png"),
+    ]);
+    await other.dispose();
+    const after = await window.model.embedImage("pictures/red-circle.png");
+    return [a, b, after].map((embedding) => [...embedding]);
+  });
+  expect(outcome[1]).toEqual(outcome[0]);
+  expect(outcome[2]).toEqual(outcome[0]);
+});
+
+test("a short call does not wait for all of a long one", async ({ user }) => {
+  const order = await user.page.evaluate(async () => {
+    const order: string[] = [];
+    const long = window.model.embedImage(Array.from({ length: 12 }, () => "pictures/nagasaki-boats.jpg")).then(() => order.push("long"));
+    const short = window.model.embedText(["a cat"]).then(() => order.push("short"));
+    await Promise.all([long, short]);
+    return order;
+  });
+  expect(order).toEqual(["short", "long"]);
+});
+
+test("loading and disposing again and again leaves nothing behind", async ({ browser }) => {
+  const user = await openUserPage(browser);
+  const session = await user.page.context().newCDPSession(user.page);
+  const round = (times: number) =>
+    user.page.evaluate(async (times) => {
+      for (let turn = 0; turn < times; turn++) {
+        const model = await window.coca.CoCa.load(undefined, { device: "cpu" });
+        if (turn % 8 === 0) await model.classify("pictures/red-circle.png", ["a cat", "a dog"]);
+        await model.dispose();
+      }
+    }, times);
+  // What the renderer has in use: the page's own heap, and all array buffers, in which wasm memories and weights lie.
+  const used = async () => {
+    for (let turn = 0; turn < 3; turn++) await session.send("HeapProfiler.collectGarbage");
+    const { usedSize, backingStorageSize = 0 } = (await session.send("Runtime.getHeapUsage")) as {
+      usedSize: number;
+      backingStorageSize?: number;
+    };
+    return usedSize + backingStorageSize;
+  };
+  await round(3);
+  const [before, workers] = [await used(), user.page.workers().length];
+  await round(25);
+  const after = await used();
+  console.log(`${((after - before) / 1024).toFixed(0)} KiB more in use after 25 loads and disposals`);
+  // A model is 12 MB of weights: one that stayed would show.
+  expect(after - before).toBeLessThan(2 << 20);
+  await expect.poll(() => user.page.workers().length).toBe(workers);
+  await user.page.context().close();
+});
+
+test("the quick start of the package's README runs as it stands", async ({ user }) => {
+  const readme = readFileSync(new URL("../../../crates/coca-wasm/js/README.md", import.meta.url), "utf8");
+  const [, code] = /```ts\n(import \{ CoCa \}.*?)```/s.exec(readme) ?? [];
+  if (code === undefined) throw new Error("the README has no quick start");
+  const body = code.replace('import { CoCa } from "coca-wasm";', "const { CoCa } = window.coca;");
+  const { best, answer, text } = await user.page.evaluate<{ best: { label: string }; answer: string; text: string }>(`(async () => {
+    const file = await (await fetch("pictures/red-circle.png")).blob();
+    const output = document.createElement("output");
+    ${body}
+    return { best, answer, text: output.textContent };
+  })()`);
+  expect(["a cat", "a dog"]).toContain(best.label);
+  expect(answer).not.toBe("");
+  expect(text).not.toBe("");
 });

@@ -1,5 +1,5 @@
 // Each task in the browser gives what the native command gives: the same labels and texts, numbers within 1e-3.
-import { native, nativeTexts, type Answered, type Captioned, type Classified, type Embedded } from "../support/native";
+import { native, nativeOne, nativeTexts, type Answered, type Captioned, type Classified, type Embedded, type Explained } from "../support/native";
 import { pictures } from "../support/pictures";
 import { expect, expectClose, test, type Device } from "../support/test";
 
@@ -130,6 +130,52 @@ test("embeddings", async ({ user, device }) => {
   const actual = await user.page.evaluate(async (texts) => (await window.model.embedText(texts)).map((it) => [...it]), texts);
   expect(actual.length).toBe(texts.length);
   actual.forEach((embedding, at) => expectClose(embedding, wanted[at] ?? [], tolerance));
+});
+
+test("explain", async ({ user, device }) => {
+  for (const picture of chosen(device)) {
+    // With a given text on the slow device, which is one forward pass; its own caption is a step for each token.
+    const texts = device === "webgpu" ? ["boats on the water"] : [undefined, "a red circle"];
+    for (const text of texts) {
+      const wanted = nativeOne<Explained>("explain", picture, ...(text === undefined ? [] : ["--text", text]));
+      const actual = await user.page.evaluate(
+        async ([picture, text]) => {
+          const explanation = await window.model.explain(`pictures/${picture}`, text);
+          return { ...explanation, words: explanation.words.map(({ text, heat }) => ({ text, heat: [...heat] })) };
+        },
+        [picture, text] as const,
+      );
+      expect(actual.text, picture).toBe(wanted.text);
+      expect([actual.columns, actual.rows]).toEqual([wanted.columns, wanted.rows]);
+      expect(actual.region).toEqual(wanted.region);
+      expectClose([actual.logProb], [wanted.log_prob], sumTolerance);
+      expect(actual.words.map(({ text }) => text)).toEqual(wanted.words.map(({ text }) => text));
+      actual.words.forEach(({ heat }, at) => {
+        expectClose(heat, wanted.words[at]?.heat ?? [], tolerance);
+        expectClose([heat.reduce((sum, share) => sum + share, 0)], [1], 1e-5);
+      });
+    }
+  }
+});
+
+test("similarity is the cosine of the embeddings, and an index finds by it", async ({ user, device }) => {
+  const images = device === "webgpu" ? ["nagasaki-boats.jpg"] : pictures;
+  const expected = native<Embedded>("embed");
+  const [text = []] = nativeTexts(["a boat on the water"]);
+  const { rows, hits, again } = await user.page.evaluate(async (names) => {
+    const rows = await window.model.similarity(names.map((name) => `pictures/${name}`), ["a boat on the water"]);
+    const index = window.model.imageIndex();
+    for (const name of names) await index.add(`pictures/${name}`, { id: name });
+    const hits = await index.search("a boat on the water");
+    const again = await window.model.imageIndex(index.export()).search("a boat on the water");
+    return { rows: rows.map((row) => [...row]), hits, again };
+  }, images);
+  const cosines = images.map((name) => expected.get(name)?.embedding.reduce((sum, value, at) => sum + value * (text[at] ?? NaN), 0) ?? NaN);
+  expectClose(rows.flat(), cosines, tolerance);
+  const best = images.toSorted((a, b) => (cosines[images.indexOf(b)] ?? 0) - (cosines[images.indexOf(a)] ?? 0));
+  expect(hits.map(({ id }) => id)).toEqual(best);
+  expectClose(hits.map(({ score }) => score), best.map((name) => cosines[images.indexOf(name)] ?? NaN), tolerance);
+  expect(again).toEqual(hits);
 });
 
 test("a call stops when its signal is aborted, and the next one is served", async ({ user }) => {

@@ -3,6 +3,7 @@
 //! `make_golden.py` wrote the files in `data` (`python make_golden.py OUT`; versions in `data/versions.json`).
 //! A check takes the bytes of its files, so that a test can read them from disk and a page can fetch them.
 
+mod attention;
 #[cfg(target_arch = "wasm32")]
 mod browser;
 mod compare;
@@ -11,6 +12,7 @@ mod generate;
 mod golden;
 mod model;
 
+pub use attention::attention;
 pub use decoding::cached_equals_uncached;
 pub use generate::generated_ids;
 pub use golden::Golden;

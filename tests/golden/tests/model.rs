@@ -5,7 +5,7 @@
 
 use burn::tensor::Device;
 use coca_golden::{
-    Golden, MODELS, cached_equals_uncached, generated_ids, gradients, losses, outputs,
+    Golden, MODELS, attention, cached_equals_uncached, generated_ids, gradients, losses, outputs,
 };
 use pollster::block_on;
 
@@ -38,6 +38,18 @@ fn outputs_equal_open_clip() {
     for name in MODELS {
         let error = block_on(outputs(&golden(&format!("model_{name}")), &device())).unwrap();
         println!("{name}: outputs within {error:.1e}");
+    }
+}
+
+#[test]
+fn attention_equals_open_clip() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/data/attention.json");
+    let expected: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    for name in MODELS {
+        let golden = golden(&format!("model_{name}"));
+        let error = block_on(attention(&golden, &expected[name], &device())).unwrap();
+        println!("{name}: attention within {error:.1e}");
     }
 }
 

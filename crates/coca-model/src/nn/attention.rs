@@ -6,6 +6,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::{
     Bool, Device, Tensor,
+    activation::softmax,
     module::{attention, linear},
     ops::AttentionModuleOptions,
 };
@@ -188,6 +189,14 @@ impl MultiheadAttention {
             .swap_dims(1, 2)
             .reshape([batch, length, heads * head_width]);
         self.out_proj.forward(joined)
+    }
+
+    /// softmax(Q Kᵀ / √d), averaged over the heads: `[B, L_query, L_key]`. For looking at: [`Self::attend`] leaves it to
+    /// kernels that never hold it as a whole.
+    pub(crate) fn weights(&self, queries: Tensor<4>, keys: Tensor<4>) -> Tensor<3> {
+        let head_width = queries.dims()[3];
+        let scores = queries.matmul(keys.swap_dims(2, 3)) / (head_width as f64).sqrt();
+        softmax(scores, 3).mean_dim(1).squeeze_dim(1)
     }
 
     /// Shape of the keys (and of the values) of `rows` sequences of `capacity` tokens.

@@ -151,6 +151,12 @@ impl CrossBlock {
             .project_keys_values(self.ln_1_kv.forward(image_tokens))
     }
 
+    /// How much each text position of `x` `[B, L, width]` reads each image token, averaged over the heads: `[B, L, N]`.
+    pub(crate) fn attention(&self, x: Tensor<3>, image: &KeyValues) -> Tensor<3> {
+        let queries = self.attn.project_queries(self.ln_1.forward(x));
+        self.attn.weights(queries, image.keys.clone())
+    }
+
     /// `x` is `[B, L, width]`; every text position sees every image token.
     pub(crate) fn forward(&self, x: Tensor<3>, image: &KeyValues) -> Tensor<3> {
         let queries = self.attn.project_queries(self.ln_1.forward(x.clone()));

@@ -18,10 +18,12 @@ mod config;
 mod decode;
 mod header;
 mod placement;
+mod region;
 mod resize;
 
 pub use config::{FillColour, ImageMode, ImageSize, Interpolation, PreprocessConfig, ResizeMode};
 pub use decode::{DecodeOptions, decode_rgb};
+pub use region::Region;
 pub use resize::resize_box;
 
 use image::{Rgb, RgbImage};
@@ -68,6 +70,12 @@ impl Preprocessor {
     /// The configuration this was created with.
     pub fn config(&self) -> &PreprocessConfig {
         &self.config
+    }
+
+    /// Which part of an image of `width` x `height` pixels (at least 1 each) the model sees.
+    pub fn region(&self, width: u32, height: u32) -> Region {
+        let (x, y) = place(&self.config, width.max(1), height.max(1));
+        Region::new(x, y, self.config.size)
     }
 
     /// Decodes an image file, resizes, crops and normalises it, with the default [`DecodeOptions`] and

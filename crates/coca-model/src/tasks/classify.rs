@@ -33,6 +33,20 @@ impl ZeroShotClassifier {
         &self.embeddings
     }
 
+    /// The labels of a video with their scores, best first, by the mean of its frames' image embeddings (paper §4.2.2).
+    ///
+    /// # Errors
+    /// [`Error::Input`] for no frame, or embeddings of another model.
+    pub fn classify_video(&self, frames: &[Vec<f32>]) -> Result<Vec<LabelScore>> {
+        let width = self.embeddings.first().map_or(0, Vec::len);
+        if frames.is_empty() || frames.iter().any(|frame| frame.len() != width) {
+            return Err(Error::Input(format!(
+                "a video is classified by at least one image embedding of {width} numbers"
+            )));
+        }
+        Ok(self.scores(&unit_mean("the frames", frames)?))
+    }
+
     /// Softmax of logit scale times cosine, best first.
     fn scores(&self, image: &[f32]) -> Vec<LabelScore> {
         let scale = self.logit_scale as f64;
@@ -90,7 +104,7 @@ impl Predictor {
         let mut embeddings = Vec::with_capacity(labels.len());
         let texts: Vec<String> = labels.iter().flat_map(prompt).collect();
         for of_label in self.text_embeddings(&texts).await?.chunks(templates.len()) {
-            embeddings.push(unit_mean(of_label)?);
+            embeddings.push(unit_mean("the texts of a label", of_label)?);
         }
         let logit_scale = readback::rows(self.model.logit_scale().reshape([1, 1])).await?[0][0];
         Ok(ZeroShotClassifier {
@@ -149,7 +163,7 @@ fn dot(a: &[f32], b: &[f32]) -> f64 {
 }
 
 /// The mean of unit vectors, brought back to unit length.
-fn unit_mean(vectors: &[Vec<f32>]) -> Result<Vec<f32>> {
+fn unit_mean(of: &str, vectors: &[Vec<f32>]) -> Result<Vec<f32>> {
     let mut sum = vec![0f64; vectors.first().map_or(0, Vec::len)];
     for vector in vectors {
         sum.iter_mut()
@@ -158,9 +172,9 @@ fn unit_mean(vectors: &[Vec<f32>]) -> Result<Vec<f32>> {
     }
     let norm = sum.iter().map(|value| value * value).sum::<f64>().sqrt();
     if norm < 1e-6 {
-        return Err(Error::Device(
-            "the text embeddings of a label cancel out; the weights are damaged".into(),
-        ));
+        return Err(Error::Device(format!(
+            "the embeddings of {of} cancel out; the weights are damaged"
+        )));
     }
     Ok(sum.into_iter().map(|value| (value / norm) as f32).collect())
 }
@@ -207,9 +221,26 @@ mod tests {
     #[test]
     fn the_mean_of_templates_has_unit_length() {
         assert_eq!(
-            unit_mean(&[vec![1.0, 0.0], vec![0.0, 1.0]]).unwrap(),
+            unit_mean("a test", &[vec![1.0, 0.0], vec![0.0, 1.0]]).unwrap(),
             [0.5f32.sqrt(); 2]
         );
-        assert!(unit_mean(&[vec![1.0, 0.0], vec![-1.0, 0.0]]).is_err());
+        assert!(unit_mean("a test", &[vec![1.0, 0.0], vec![-1.0, 0.0]]).is_err());
+    }
+
+    #[test]
+    fn a_video_is_the_mean_of_its_frames() {
+        let classifier = ZeroShotClassifier {
+            labels: ["x", "y"].map(String::from).to_vec(),
+            embeddings: vec![vec![1.0, 0.0], vec![0.0, 1.0]],
+            logit_scale: 10.0,
+        };
+        let frames = [vec![1.0, 0.0], vec![1.0, 0.0], vec![0.0, 1.0]];
+        let scores = classifier.classify_video(&frames).unwrap();
+        // The mean points to (2, 1) / √5.
+        let expected = 1.0 / (1.0 + (-10.0 / 5f64.sqrt()).exp());
+        assert_eq!(scores[0].label, "x");
+        assert!((scores[0].score as f64 - expected).abs() < 1e-6);
+        assert!(classifier.classify_video(&[]).is_err());
+        assert!(classifier.classify_video(&[vec![1.0]]).is_err());
     }
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use burn::tensor::{Int, Tensor, TensorData};
 
 use super::{Predictor, PreparedImage, readback};
-use crate::{Error, Result, indices};
+use crate::{Error, ImageEncoding, Result, indices};
 
 /// Images that go through the image encoder together.
 const IMAGES_PER_BATCH: usize = 16;
@@ -21,6 +21,14 @@ pub struct EncodedImages {
 }
 
 impl EncodedImages {
+    /// What the image encoder gave for one batch.
+    pub(super) async fn read(encoding: ImageEncoding) -> Result<Self> {
+        Ok(Self {
+            embeddings: readback::rows(encoding.embedding).await?,
+            tokens: encoding.tokens,
+        })
+    }
+
     /// How many images there are.
     pub fn len(&self) -> usize {
         self.embeddings.len()
@@ -59,29 +67,13 @@ impl Predictor {
     /// # Errors
     /// [`Error::Input`] for no image or one of another size, [`Error::Device`] when the device fails.
     pub async fn encode_images(&self, images: &[PreparedImage]) -> Result<EncodedImages> {
-        let [height, width] = self.model.config().vision_cfg.image_size.dims();
         if images.is_empty() {
             return Err(Error::Input("there is no image to encode".into()));
         }
-        if let Some(place) = images
-            .iter()
-            .position(|image| image.values.len() != 3 * height * width)
-        {
-            return Err(Error::Input(format!(
-                "prepared image {place} has {} values, the model takes 3 x {height} x {width}",
-                images[place].values.len()
-            )));
-        }
+        self.check_prepared(images)?;
         let (mut embeddings, mut tokens) = (vec![], vec![]);
         for batch in images.chunks(IMAGES_PER_BATCH) {
-            let values: Vec<f32> = batch
-                .iter()
-                .flat_map(|image| image.values.iter().copied())
-                .collect();
-            let pixels = TensorData::new(values, [batch.len(), 3, height, width]);
-            let encoding = self
-                .model
-                .encode_image(Tensor::<4>::from_data(pixels, &self.device))?;
+            let encoding = self.model.encode_image(self.pixels(batch))?;
             // Waiting for each batch keeps the queue of a browser's device short.
             embeddings.extend(readback::rows(encoding.embedding).await?);
             tokens.push(encoding.tokens);
@@ -90,6 +82,32 @@ impl Predictor {
             embeddings,
             tokens: Tensor::cat(tokens, 0),
         })
+    }
+
+    /// Refuses images of another size than the model's.
+    pub(super) fn check_prepared(&self, images: &[PreparedImage]) -> Result<()> {
+        let [height, width] = self.model.config().vision_cfg.image_size.dims();
+        match images
+            .iter()
+            .position(|image| image.values.len() != 3 * height * width)
+        {
+            Some(place) => Err(Error::Input(format!(
+                "prepared image {place} has {} values, the model takes 3 x {height} x {width}",
+                images[place].values.len()
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// Checked images on the device, `[B, 3, height, width]`.
+    pub(super) fn pixels(&self, images: &[PreparedImage]) -> Tensor<4> {
+        let [height, width] = self.model.config().vision_cfg.image_size.dims();
+        let values: Vec<f32> = images
+            .iter()
+            .flat_map(|image| image.values.iter().copied())
+            .collect();
+        let data = TensorData::new(values, [images.len(), 3, height, width]);
+        Tensor::from_data(data, &self.device)
     }
 
     /// The image embeddings, `[B][E]`, unit length.

@@ -1,4 +1,4 @@
-//! The four tasks of one model: classify, caption, answer and embed.
+//! What one model does: classify, caption, answer, embed, and explain where it looked.
 //!
 //! [`Predictor`] is what the command line and the browser package both use. An image is prepared, encoded once
 //! ([`Predictor::encode_images`]) and then given to any task. Everything that waits for the device is async,
@@ -9,6 +9,7 @@ mod caption;
 mod classify;
 mod decode;
 mod embed;
+mod explain;
 mod readback;
 mod write;
 
@@ -17,12 +18,13 @@ pub use caption::{Caption, CaptionOptions};
 pub use classify::{LabelScore, ZeroShotClassifier};
 pub use decode::CocaDecoder;
 pub use embed::EncodedImages;
+pub use explain::{ExplainedWord, Explanation, heat_maps};
 pub use write::{OnText, TextEvent};
 
 use burn::tensor::Device;
 
 use crate::generate::SpecialIds;
-use crate::preprocess::{PreprocessConfig, Preprocessor};
+use crate::preprocess::{DecodeOptions, PreprocessConfig, Preprocessor, Region, decode_rgb};
 use crate::tokenizer::Tokenizer;
 use crate::weights::Prompts;
 use crate::{Coca, Error, Result};
@@ -42,12 +44,22 @@ pub struct Predictor {
 pub struct PreparedImage {
     /// Normalised values, `[3, height, width]` flattened.
     values: Vec<f32>,
+    region: Region,
 }
 
 impl PreparedImage {
     /// Takes what [`Preprocessor`] returned, `[3, height, width]` flattened; for callers that prepare elsewhere.
+    /// It counts as the whole of its picture.
     pub fn new(values: Vec<f32>) -> Self {
-        Self { values }
+        Self {
+            values,
+            region: Region::WHOLE,
+        }
+    }
+
+    /// Which part of the picture the values show.
+    pub fn region(&self) -> Region {
+        self.region
     }
 
     /// The normalised values, `[3, height, width]` flattened.
@@ -99,7 +111,12 @@ impl Predictor {
     /// # Errors
     /// [`Error::ImageDecode`] and [`Error::ImageTooLarge`].
     pub fn prepare(&self, bytes: &[u8]) -> Result<PreparedImage> {
-        Ok(PreparedImage::new(self.preprocessor.prepare(bytes)?))
+        let image = decode_rgb(bytes, &DecodeOptions::default())?;
+        let (width, height) = image.dimensions();
+        Ok(PreparedImage {
+            values: self.preprocessor.prepare_rgb(&image)?,
+            region: self.preprocessor.region(width, height),
+        })
     }
 
     /// Resizes, crops and normalises rows of red, green, blue and alpha bytes, `[height, width, 4]`.
@@ -107,9 +124,10 @@ impl Predictor {
     /// # Errors
     /// [`Error::Input`] if the number of bytes is another.
     pub fn prepare_rgba(&self, width: u32, height: u32, rgba: &[u8]) -> Result<PreparedImage> {
-        Ok(PreparedImage::new(
-            self.preprocessor.prepare_rgba(width, height, rgba)?,
-        ))
+        Ok(PreparedImage {
+            values: self.preprocessor.prepare_rgba(width, height, rgba)?,
+            region: self.preprocessor.region(width, height),
+        })
     }
 
     /// The model.

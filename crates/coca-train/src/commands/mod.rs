@@ -6,6 +6,7 @@ pub mod classify;
 pub mod convert;
 pub mod embed;
 pub mod eval;
+pub mod explain;
 mod generation;
 mod images;
 pub mod info;

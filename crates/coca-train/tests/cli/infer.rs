@@ -235,3 +235,60 @@ fn info_counts_the_parameters() {
     assert_eq!(info["bytes"], 4 * total);
     assert_eq!(info["model_cfg"]["embed_dim"], 32);
 }
+
+#[test]
+fn an_explanation_has_a_map_for_each_word_and_a_picture() {
+    let (model, picture) = (model(), pictures()[0].clone());
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("heat.png");
+    let line = &json_lines(&[
+        "explain",
+        "--model",
+        &model,
+        "--json",
+        "--text",
+        "a red car",
+        "--out",
+        out.to_str().unwrap(),
+        &picture,
+    ])[0];
+    assert_eq!(
+        (&line["image"], &line["text"]),
+        (&picture.as_str().into(), &"a red car".into())
+    );
+    assert_eq!((&line["columns"], &line["rows"]), (&4.into(), &4.into()));
+    assert!(line["log_prob"].as_f64().unwrap() < 0.0 && line["region"]["width"].is_number());
+    let words = line["words"].as_array().unwrap();
+    let texts: Vec<&str> = words
+        .iter()
+        .map(|word| word["text"].as_str().unwrap())
+        .collect();
+    assert_eq!(texts, ["a", " red", " car"]);
+    for word in words {
+        let heat: Vec<f64> = word["heat"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|x| x.as_f64().unwrap())
+            .collect();
+        assert!(
+            heat.len() == 16 && (heat.iter().sum::<f64>() - 1.0).abs() < 1e-5,
+            "{heat:?}"
+        );
+    }
+    let strip = image::open(&out).unwrap();
+    assert_eq!((strip.width(), strip.height()), (4 * 32, 32));
+
+    let (_, stderr) = fails(
+        &[
+            "explain",
+            "--model",
+            &model,
+            "--text",
+            &"red ".repeat(20),
+            &picture,
+        ],
+        2,
+    );
+    assert!(stderr.contains("shorten it"), "{stderr}");
+}

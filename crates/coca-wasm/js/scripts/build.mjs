@@ -1,7 +1,8 @@
 /**
  * Fills dist/. `cargo xtask package` runs this after compiling the Rust side, and packs the result.
  *
- *   COCA_BINDINGS  folder of coca_wasm.js and coca_wasm_bg.wasm   (default: target/npm/bindings of the workspace)
+ *   COCA_BINDINGS  folder of coca_wasm.js and coca_wasm_bg.wasm, which has both devices, and of coca_cpu.js and
+ *                  coca_cpu_bg.wasm, which has the CPU alone      (default: target/npm/bindings of the workspace)
  *   COCA_MODEL     model folder to bundle                          (default: models/coca-tiny of the workspace)
  */
 import { spawnSync } from "node:child_process";
@@ -24,7 +25,13 @@ mkdirSync(dist);
 emitDeclarations();
 await bundle();
 cpSync(join(bindings, "coca_wasm_bg.wasm"), join(dist, "coca_bg.wasm"));
+cpSync(join(bindings, "coca_cpu_bg.wasm"), join(dist, "coca_cpu_bg.wasm"));
 copyModel();
+
+/** The files behind the names that the worker's sources import. */
+function bindingModules(extension) {
+  return { "coca-bindings": join(bindings, `coca_wasm${extension}`), "coca-cpu-bindings": join(bindings, `coca_cpu${extension}`) };
+}
 
 /** Writes dist/types, and so checks the sources against the declarations of the real bindings. */
 function emitDeclarations() {
@@ -39,10 +46,10 @@ function emitDeclarations() {
         stripInternal: true,
         rootDir: "../src",
         outDir: "types",
-        paths: { "coca-bindings": [join(bindings, "coca_wasm.d.ts")] },
+        paths: Object.fromEntries(Object.entries(bindingModules(".d.ts")).map(([name, file]) => [name, [file]])),
       },
       include: [],
-      files: ["../src/index.ts", "../src/worker/main.ts"],
+      files: ["../src/index.ts", "../src/node.ts", "../src/worker/main.ts", "../src/worker/main-node.ts"],
     }),
   );
   const tsc = join(root, "node_modules/typescript/bin/tsc");
@@ -65,16 +72,17 @@ function keepReachable(folder, entry) {
 
 async function bundle() {
   const common = { bundle: true, format: "esm", target: "es2022", logLevel: "warning", absWorkingDir: root };
-  await build({ ...common, entryPoints: ["src/index.ts"], outfile: "dist/index.js" });
-  await build({
-    ...common,
-    entryPoints: ["src/worker/main.ts"],
-    outfile: "dist/worker.js",
-    minify: true,
-    alias: { "coca-bindings": join(bindings, "coca_wasm.js") },
-  });
+  const worker = { ...common, minify: true, alias: bindingModules(".js") };
+  const node = { platform: "node", target: "node20" };
+  await Promise.all([
+    build({ ...common, entryPoints: ["src/index.ts"], outfile: "dist/index.js" }),
+    build({ ...worker, entryPoints: ["src/worker/main.ts"], outfile: "dist/worker.js" }),
+    build({ ...common, ...node, entryPoints: ["src/node.ts"], outfile: "dist/node.js" }),
+    build({ ...worker, ...node, entryPoints: ["src/worker/main-node.ts"], outfile: "dist/worker-node.js" }),
+  ]);
   // Some bundlers copy a worker without looking into it, so that nothing it names would be found.
   if (/\bimport\s*[."'({*]/.test(readFileSync(join(dist, "worker.js"), "utf8"))) fail("dist/worker.js is not self-contained");
+  if (/["'`]node:/.test(readFileSync(join(dist, "index.js"), "utf8"))) fail("dist/index.js asks for a module of Node.js");
 }
 
 function copyModel() {

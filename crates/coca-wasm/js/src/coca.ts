@@ -1,10 +1,12 @@
-import { positive, templates, text, texts, whole } from "./arguments.js";
+import { positive, templates, text as visible, texts, whole } from "./arguments.js";
 import { CaptionStream } from "./caption-stream.js";
 import { Classifier } from "./classifier.js";
-import { type CallExtras, Connection } from "./connection.js";
+import { dot } from "./dot.js";
+import type { CallExtras } from "./connection.js";
 import { CocaError } from "./error.js";
+import { ModelHost } from "./host.js";
 import { BlobKeys, imagePayload, transferList } from "./image.js";
-import { startModel } from "./load.js";
+import { ImageIndex } from "./image-index.js";
 import type { ImagePayload, LabelsPayload, MethodName, Params, Result } from "./protocol.js";
 import { support } from "./support.js";
 import type {
@@ -13,7 +15,9 @@ import type {
   CallOptions,
   Caption,
   CaptionOptions,
+  ClassifierVideoOptions,
   ClassifyOptions,
+  Explanation,
   ImageInput,
   LabelScore,
   LoadOptions,
@@ -21,21 +25,27 @@ import type {
   ModelSource,
   Support,
   TemplateOptions,
+  VideoInput,
+  VideoOptions,
 } from "./types.js";
+import { eachFrame } from "./video.js";
+
+/** Frames of a video, as in the paper. */
+const VIDEO_FRAMES = 16;
 
 /**
  * A CoCa model in a worker of its own. Calls are queued and answered in order; one that fails does not affect the
  * others. Everything rejects with {@link CocaError}.
  */
 export class CoCa {
-  /** The model, its device and why it was chosen. */
-  readonly info: ModelInfo;
-  readonly #connection: Connection;
+  readonly #host: ModelHost;
   readonly #blobKeys = new BlobKeys();
+  /** The labels of each classifier, by which `classifyVideo` recognises it. */
+  readonly #classifiers = new WeakMap<Classifier, LabelsPayload>();
+  #nextClassifier = 0;
 
-  private constructor(connection: Connection, info: ModelInfo) {
-    this.#connection = connection;
-    this.info = info;
+  private constructor(host: ModelHost) {
+    this.#host = host;
   }
 
   static {
@@ -47,13 +57,17 @@ export class CoCa {
 
   /** Loads a model: the folder at an address, the given files, or without a source the small bundled model. */
   static async load(source?: ModelSource, options: LoadOptions = {}): Promise<CoCa> {
-    const { connection, info } = await startModel(source, options);
-    return new CoCa(connection, info);
+    return new CoCa(await ModelHost.start(source, options));
   }
 
   /** What this browser can do. Never rejects. */
   static isSupported(): Promise<Support> {
     return support();
+  }
+
+  /** The model, its device and why it was chosen. It changes when a GPU that failed is replaced; see `onRecover`. */
+  get info(): ModelInfo {
+    return this.#host.info;
   }
 
   /** Which of the labels an image shows: labels with scores that sum to 1, best first. */
@@ -65,26 +79,59 @@ export class CoCa {
     labels: readonly string[],
     options: ClassifyOptions = {},
   ): Promise<LabelScore[] | LabelScore[][]> {
-    return this.#classify(images, { labels: texts("labels", labels), templates: templates(options) }, options);
+    return this.#classify(images, labelsPayload(labels, options), options);
   }
 
   /** Computes the label embeddings once, for many images or the frames of a video. */
   async classifier(labels: readonly string[], options: TemplateOptions & CallOptions = {}): Promise<Classifier> {
-    const params = { labels: texts("labels", labels), templates: templates(options) };
-    const id = await this.#call("createClassifier", params, options);
+    const payload = { ...labelsPayload(labels, options), classifier: this.#nextClassifier++ };
+    await this.#call("createClassifier", { labels: payload }, options);
     let disposed = false;
-    return new Classifier([...labels], {
+    const classifier = new Classifier([...labels], {
       classify: async (images, classifyOptions) => {
         if (disposed) throw new CocaError("disposed", "the classifier was disposed");
-        return this.#classify(images, { classifier: id }, classifyOptions);
+        return this.#classify(images, payload, classifyOptions);
       },
       dispose: () => {
         if (disposed) return;
         disposed = true;
+        this.#classifiers.delete(classifier);
         // Nothing to report: if the model is gone, so is the classifier.
-        this.#call("disposeClassifier", { classifier: id }, {}).catch(() => undefined);
+        this.#call("disposeClassifier", { classifier: payload.classifier }, {}).catch(() => undefined);
       },
     });
+    this.#classifiers.set(classifier, payload);
+    return classifier;
+  }
+
+  /**
+   * Which of the labels a video shows, by the mean embedding of frames that are evenly spaced over it: labels with
+   * scores that sum to 1, best first. A `<video>` of the page is paused and sought, and left as it was found.
+   */
+  classifyVideo(video: VideoInput, labels: readonly string[], options?: VideoOptions): Promise<LabelScore[]>;
+  /** The same with a classifier of this model. */
+  classifyVideo(video: VideoInput, classifier: Classifier, options?: ClassifierVideoOptions): Promise<LabelScore[]>;
+  async classifyVideo(
+    video: VideoInput,
+    labels: readonly string[] | Classifier,
+    options: VideoOptions = {},
+  ): Promise<LabelScore[]> {
+    const { signal, onFrame } = options;
+    const topK = whole("topK", options.topK, 1);
+    const count = whole("frames", options.frames, 1) ?? VIDEO_FRAMES;
+    let payload: LabelsPayload | undefined;
+    if (labels instanceof Classifier) payload = this.#classifiers.get(labels);
+    else payload = labelsPayload(labels, options);
+    if (!payload) throw new CocaError("disposed", "the classifier was disposed, or is not of this model");
+    const embeddings: Float32Array[] = [];
+    await eachFrame(video, count, signal, async (image, frame) => {
+      embeddings.push(await this.embedImage(image, { ...(signal ? { signal } : {}) }));
+      onFrame?.(frame);
+    });
+    const width = embeddings[0]?.length ?? 0;
+    const flat = new Float32Array(width * embeddings.length);
+    embeddings.forEach((embedding, index) => flat.set(embedding, width * index));
+    return this.#call("classifyVideo", { embeddings: flat, labels: payload, topK }, { signal });
   }
 
   /** Describes an image. */
@@ -130,7 +177,7 @@ export class CoCa {
 
   /** Answers a question about an image, freely or with the most probable of `choices`. */
   async answer(image: ImageInput, question: string, options: AnswerOptions = {}): Promise<Answer> {
-    text("question", question);
+    visible("question", question);
     const choices = options.choices === undefined ? undefined : texts("choices", options.choices);
     const maxTokens = whole("maxTokens", options.maxTokens, 1);
     const payload = await imagePayload(image, this.#blobKeys);
@@ -138,6 +185,20 @@ export class CoCa {
       "answer",
       { image: payload, question, choices, maxTokens },
       { signal: options.signal, transfer: transferList([payload]), onEvent: options.onToken },
+    );
+  }
+
+  /**
+   * Shows where the model looks: for each word of `text`, or of the caption that it writes, a heat map over the picture.
+   * It is the attention with which the word is predicted, followed through the attentional pooler to the patches.
+   */
+  async explain(image: ImageInput, text?: string, options: CallOptions = {}): Promise<Explanation> {
+    if (text !== undefined) visible("text", text);
+    const payload = await imagePayload(image, this.#blobKeys);
+    return this.#call(
+      "explain",
+      { image: payload, text },
+      { signal: options.signal, transfer: transferList([payload]) },
     );
   }
 
@@ -159,9 +220,38 @@ export class CoCa {
     return this.#call("embedText", { texts: texts("texts", list) }, options);
   }
 
+  /** How alike images and texts are: for each image the cosine with each text, -1 to 1. */
+  async similarity(
+    images: readonly ImageInput[],
+    list: readonly string[],
+    options: CallOptions = {},
+  ): Promise<Float32Array[]> {
+    texts("texts", list);
+    if (!isBatch(images)) throw new CocaError("invalid-argument", "images must be a list");
+    const [ofImages, ofTexts] = await Promise.all([this.embedImage(images, options), this.embedText(list, options)]);
+    return ofImages.map((image) => Float32Array.from(ofTexts, (text) => dot(image, text)));
+  }
+
+  /**
+   * An index of images to be searched by text or by image, empty or as an index of the same model was exported.
+   * It lives on the page: only embeddings are kept, never the images.
+   */
+  imageIndex(exported?: Uint8Array): ImageIndex {
+    const owner = {
+      info: () => this.info,
+      embedImage: (image: ImageInput, options: CallOptions) => this.embedImage(image, options),
+      embedText: async (query: string, options: CallOptions) => {
+        const [embedding] = await this.embedText([query], options);
+        if (!embedding) throw new CocaError("internal", "the worker gave no result for the text");
+        return embedding;
+      },
+    };
+    return new ImageIndex(owner, exported);
+  }
+
   /** Stops the worker and frees all memory. Pending and later calls reject with code `disposed`. */
   async dispose(): Promise<void> {
-    this.#connection.end(new CocaError("disposed", "the model was disposed"));
+    this.#host.end(new CocaError("disposed", "the model was disposed"));
   }
 
   async #classify(
@@ -191,12 +281,16 @@ export class CoCa {
   }
 
   #call<M extends MethodName>(method: M, params: Params<M>, extras: CallExtras<M>): Promise<Result<M>> {
-    return this.#connection.call(method, params, extras);
+    return this.#host.call(method, params, extras);
   }
 }
 
 /** `await using model = await CoCa.load()`. */
 export interface CoCa extends AsyncDisposable {}
+
+function labelsPayload(labels: readonly string[], options: TemplateOptions): LabelsPayload {
+  return { classifier: undefined, labels: texts("labels", labels), templates: templates(options) };
+}
 
 function isBatch(images: ImageInput | readonly ImageInput[]): images is readonly ImageInput[] {
   return Array.isArray(images);

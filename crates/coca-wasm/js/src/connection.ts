@@ -29,12 +29,16 @@ export class Connection {
   readonly #worker: WorkerLike;
   readonly #logger: Logger | undefined;
   readonly #pending = new Map<number, Pending>();
+  /** Settles when no more calls are possible, with the reason. */
+  readonly ended: Promise<CocaError>;
   #nextId = 0;
   #end: CocaError | undefined;
+  #tellEnd: (error: CocaError) => void = () => undefined;
 
   constructor(worker: WorkerLike, logger: Logger | undefined) {
     this.#worker = worker;
     this.#logger = logger;
+    this.ended = new Promise((resolve) => (this.#tellEnd = resolve));
     worker.addEventListener("message", (event) => this.#receive(event.data));
     worker.addEventListener("messageerror", () => {
       this.end(new CocaError("worker-failed", "the worker sent a message that cannot be read"));
@@ -45,11 +49,6 @@ export class Connection {
       const what = event.message ? `: ${event.message}` : "; is its script served, and allowed by worker-src?";
       this.end(new CocaError("worker-failed", `the worker failed${what}`));
     });
-  }
-
-  /** Why no more calls are possible, if so. */
-  get endedBy(): CocaError | undefined {
-    return this.#end;
   }
 
   /** Calls a method of the worker. Rejects only with a {@link CocaError}, or with what `onEvent` throws. */
@@ -104,6 +103,7 @@ export class Connection {
     this.#end = error;
     this.#worker.terminate();
     for (const pending of [...this.#pending.values()]) pending.reject(error);
+    this.#tellEnd(error);
   }
 
   #receive(message: WorkerMessage): void {

@@ -1,6 +1,6 @@
 import { bundledModel } from "./bundled.js";
 import { CocaError } from "./error.js";
-import { absoluteUrl } from "./image.js";
+import { absoluteUrl } from "./platform.js";
 import type { FolderPayload } from "./protocol.js";
 import type { ModelSource } from "./types.js";
 

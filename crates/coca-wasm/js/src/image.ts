@@ -1,4 +1,5 @@
 import { CocaError } from "./error.js";
+import { absoluteUrl } from "./platform.js";
 import type { ImagePayload } from "./protocol.js";
 import type { ImageInput } from "./types.js";
 
@@ -12,7 +13,11 @@ export async function imagePayload(image: ImageInput, keys: BlobKeys): Promise<I
   switch (className(image)) {
     case "Blob":
     case "File":
-      return { kind: "encoded", blob: image as Blob, key: keys.of(image as Blob) };
+      return encoded(image as Blob, keys);
+    case "Uint8Array":
+    case "ArrayBuffer":
+      // A copy, because the caller may write to it.
+      return encoded(new Blob([image as Uint8Array<ArrayBuffer> | ArrayBuffer]), keys);
     case "URL":
       return { kind: "url", url: (image as URL).href };
     case "ImageData":
@@ -40,9 +45,14 @@ export async function imagePayload(image: ImageInput, keys: BlobKeys): Promise<I
       throw new CocaError(
         "invalid-argument",
         `${describe(image)} is not an image: give a Blob, File, URL, <img>, <canvas>, <video>, OffscreenCanvas, ` +
-          "ImageBitmap, ImageData or VideoFrame",
+          "ImageBitmap, ImageData, VideoFrame, or the bytes of an image file",
       );
   }
+}
+
+function encoded(file: Blob, keys: BlobKeys): ImagePayload {
+  // A File is more than all engines can send; a slice of one is a Blob, and copies nothing.
+  return { kind: "encoded", blob: className(file) === "File" ? file.slice() : file, key: keys.of(file) };
 }
 
 /** Numbers Blobs, so that the worker can recognise one without comparing its bytes. */
@@ -61,16 +71,6 @@ export class BlobKeys {
 /** The buffers of the payloads, to be moved to the worker instead of copied. */
 export function transferList(images: readonly ImagePayload[]): Transferable[] {
   return images.flatMap((image) => (image.kind === "pixels" ? [image.rgba] : []));
-}
-
-/** Resolves against the page; a worker would resolve against its own script. */
-export function absoluteUrl(url: string): string {
-  const base = typeof document === "undefined" ? globalThis.location?.href : document.baseURI;
-  try {
-    return new URL(url, base).href;
-  } catch (cause) {
-    throw new CocaError("invalid-argument", `"${url}" is not an address`, { cause });
-  }
 }
 
 async function fromImageElement(image: HTMLImageElement): Promise<ImagePayload> {

@@ -1,8 +1,8 @@
 import { Connection, type WorkerLike } from "./connection.js";
 import { asCocaError, CocaError, type CocaErrorCode } from "./error.js";
 import { folderPayload } from "./folder.js";
-import { absoluteUrl } from "./image.js";
-import type { ChosenDevice, LoadParams } from "./protocol.js";
+import { absoluteUrl, platform } from "./platform.js";
+import type { ChosenDevice, LoadParams, Wasm } from "./protocol.js";
 import { reasonAgainstCpu } from "./support.js";
 import type { DeviceChoice, LoadOptions, ModelInfo, ModelSource } from "./types.js";
 
@@ -25,8 +25,14 @@ const DEVICE_FAILURES: ReadonlySet<CocaErrorCode> = new Set([
 /**
  * Starts a worker and loads the model in it. A GPU that fails may leave the runtime in any state, so falling back to
  * the CPU means a new worker; the downloads then come from the browser's HTTP cache where the server allows it.
+ *
+ * With `reasonForCpu` it is loaded on the CPU whatever the options say, and `info.reason` is that.
  */
-export async function startModel(source: ModelSource | undefined, options: LoadOptions): Promise<RunningModel> {
+export async function startModel(
+  source: ModelSource | undefined,
+  options: LoadOptions,
+  reasonForCpu?: string,
+): Promise<RunningModel> {
   const unsupported = reasonAgainstCpu();
   if (unsupported !== undefined) throw new CocaError("unsupported", unsupported);
   const { device: choice = "auto" } = options;
@@ -35,18 +41,18 @@ export async function startModel(source: ModelSource | undefined, options: LoadO
   }
   const params = {
     folder: folderPayload(source),
-    wasmUrl:
-      options.wasmUrl === undefined
-        ? new URL("./coca_bg.wasm", import.meta.url).href
-        : absoluteUrl(String(options.wasmUrl)),
     logging: options.logger !== undefined,
   };
+  const wasm = wasmFor(options.wasmUrl);
 
   let connection = connect(options);
   let device: ChosenDevice | undefined;
   try {
-    device = await connection.call("chooseDevice", { choice }, { signal: options.signal });
-    return await load(connection, { ...params, device }, options);
+    device =
+      reasonForCpu === undefined
+        ? await connection.call("chooseDevice", { choice }, { signal: options.signal })
+        : { kind: "cpu", reason: reasonForCpu };
+    return await load(connection, { ...params, wasm: wasm[device.kind], device }, options);
   } catch (thrown) {
     connection.end(asCocaError(thrown));
     const error = thrown instanceof CocaError ? thrown : undefined;
@@ -54,14 +60,37 @@ export async function startModel(source: ModelSource | undefined, options: LoadO
     if (!fallback) throw thrown;
     options.logger?.warn?.(`WebGPU failed, loading again on the CPU: ${error.message}`);
     connection = connect(options);
-    device = { kind: "cpu", reason: `WebGPU failed (${error.code}): ${error.message}` };
+    device = { kind: "cpu", reason: gpuFailed(error) };
   }
   try {
-    return await load(connection, { ...params, device }, options);
+    return await load(connection, { ...params, wasm: wasm.cpu, device }, options);
   } catch (thrown) {
     connection.end(asCocaError(thrown));
     throw thrown;
   }
+}
+
+/** Why the CPU was taken. */
+export function gpuFailed(error: CocaError): string {
+  return `WebGPU failed (${error.code}): ${error.message}`;
+}
+
+/** The wasm for each device. One address that is given for both is that of the binary that can do both. */
+function wasmFor(given: LoadOptions["wasmUrl"]): Readonly<Record<ChosenDevice["kind"], Wasm>> {
+  if (given === undefined) {
+    return {
+      cpu: { kind: "cpu", url: new URL("./coca_cpu_bg.wasm", import.meta.url).href },
+      webgpu: { kind: "full", url: new URL("./coca_bg.wasm", import.meta.url).href },
+    };
+  }
+  if (typeof given === "string" || given instanceof URL) {
+    const full = { kind: "full", url: absoluteUrl(String(given)) } as const;
+    return { cpu: full, webgpu: full };
+  }
+  return {
+    cpu: { kind: "cpu", url: absoluteUrl(String(given.cpu)) },
+    webgpu: { kind: "full", url: absoluteUrl(String(given.webgpu)) },
+  };
 }
 
 async function load(connection: Connection, params: LoadParams, options: LoadOptions): Promise<RunningModel> {
@@ -70,10 +99,9 @@ async function load(connection: Connection, params: LoadParams, options: LoadOpt
 }
 
 function connect(options: LoadOptions): Connection {
-  let worker: Worker;
+  let worker: WorkerLike;
   try {
-    worker =
-      options.worker?.() ?? new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "coca-wasm" });
+    worker = (options.worker?.() as WorkerLike | undefined) ?? platform().startWorker();
   } catch (cause) {
     throw new CocaError(
       "worker-failed",
@@ -82,5 +110,5 @@ function connect(options: LoadOptions): Connection {
       { cause },
     );
   }
-  return new Connection(worker as WorkerLike, options.logger);
+  return new Connection(worker, options.logger);
 }

@@ -11,6 +11,7 @@ import type {
   Answer,
   Caption,
   DeviceChoice,
+  Explanation,
   LabelScore,
   LoadProgress,
   ModelInfo,
@@ -30,9 +31,15 @@ export type FolderPayload =
 /** Parameters of `load`. Addresses are absolute: a worker may resolve relative ones differently from the page. */
 export interface LoadParams {
   readonly folder: FolderPayload;
-  readonly wasmUrl: string;
+  readonly wasm: Wasm;
   readonly device: ChosenDevice;
   readonly logging: boolean;
+}
+
+/** A wasm binary: the one with both devices in it, or the smaller one with the CPU alone. Each has bindings of its own. */
+export interface Wasm {
+  readonly kind: "full" | "cpu";
+  readonly url: string;
 }
 
 /** The device to load on, and why. */
@@ -40,10 +47,12 @@ export type ChosenDevice =
   | { readonly kind: "cpu"; readonly reason: string }
   | { readonly kind: "webgpu"; readonly reason: string; readonly adapter: AdapterInfo };
 
-/** The labels of a classification: a kept classifier, or labels whose embeddings the worker may have kept. */
-export type LabelsPayload =
-  | { readonly classifier: number }
-  | { readonly labels: readonly string[]; readonly templates: readonly string[] | undefined };
+/** The labels of a classification. Their embeddings are kept for as long as their `classifier`, if it has a number. */
+export interface LabelsPayload {
+  readonly classifier: number | undefined;
+  readonly labels: readonly string[];
+  readonly templates: readonly string[] | undefined;
+}
 
 /** The settings of a generation that reach the model. */
 export interface GenerationPayload {
@@ -65,11 +74,13 @@ export interface Methods {
     result: LabelScore[][];
     event: never;
   };
-  createClassifier: {
-    params: { labels: readonly string[]; templates: readonly string[] | undefined };
-    result: number;
+  /** `embeddings` are those of the frames, one after the other. */
+  classifyVideo: {
+    params: { embeddings: Float32Array; labels: LabelsPayload; topK: number | undefined };
+    result: LabelScore[];
     event: never;
   };
+  createClassifier: { params: { labels: LabelsPayload }; result: null; event: never };
   disposeClassifier: { params: { classifier: number }; result: null; event: never };
   caption: {
     params: { images: readonly ImagePayload[]; generation: GenerationPayload };
@@ -86,6 +97,7 @@ export interface Methods {
     result: Answer;
     event: string;
   };
+  explain: { params: { image: ImagePayload; text: string | undefined }; result: Explanation; event: never };
   embedImage: { params: { images: readonly ImagePayload[] }; result: Float32Array[]; event: never };
   embedText: { params: { texts: readonly string[] }; result: Float32Array[]; event: never };
 }

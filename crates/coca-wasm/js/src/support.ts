@@ -1,3 +1,4 @@
+import { platform } from "./platform.js";
 import type { AdapterInfo, Support } from "./types.js";
 
 /** Why this environment can or cannot use WebGPU. */
@@ -21,7 +22,7 @@ export async function probeWebGpu(): Promise<Probe> {
       ok: false,
       reason: insecure
         ? "WebGPU is only there on secure pages: serve the page over https or from localhost"
-        : "this browser has no WebGPU",
+        : "there is no WebGPU here (navigator.gpu is missing)",
     };
   }
   let adapter: GPUAdapter | null;
@@ -62,9 +63,10 @@ export async function support(): Promise<Support> {
 
 /** Why nothing at all can run here, or `undefined` if it can. */
 export function reasonAgainstCpu(): string | undefined {
-  if (typeof Worker === "undefined") return "there are no web workers here: coca-wasm runs in browsers";
+  const reason = platform().reasonAgainst();
+  if (reason !== undefined) return reason;
   if (typeof WebAssembly === "undefined") return "WebAssembly is off";
-  if (!WebAssembly.validate(SIMD_MODULE)) return "this browser's WebAssembly has no SIMD";
+  if (!WebAssembly.validate(SIMD_MODULE)) return "the WebAssembly here has no SIMD";
   return undefined;
 }
 

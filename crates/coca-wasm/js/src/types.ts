@@ -1,14 +1,16 @@
-import type { CocaErrorCode } from "./error.js";
+import type { CocaError, CocaErrorCode } from "./error.js";
 
 /**
- * Anything that shows an image. Encoded bytes (Blob, File, URL) are decoded exactly as the native tools do; pixel
- * sources are read out at their natural size and then take the same path, so the result never depends on the
- * browser's own scaling.
+ * Anything that shows an image. Encoded bytes (Blob, File, URL, or the bytes of a file) are decoded exactly as the
+ * native tools do; pixel sources are read out at their natural size and then take the same path, so the result never
+ * depends on the browser's own scaling. In Node.js a string may also be the path of a file.
  */
 export type ImageInput =
   | Blob
   | string
   | URL
+  | Uint8Array<ArrayBuffer>
+  | ArrayBuffer
   | ImageData
   | ImageBitmap
   | VideoFrame
@@ -59,10 +61,19 @@ export interface LoadOptions extends CallOptions {
   /** Default `auto`. */
   readonly device?: DeviceChoice;
   readonly onProgress?: (progress: LoadProgress) => void;
+  /**
+   * The GPU failed after the model was loaded, and a new worker is loading it again from the same source: on the same
+   * device after a loss, on the CPU when `device` is `auto` and the GPU ran out of memory or refused its work. Calls
+   * under way are made once more, later ones wait; `info` says what came of it.
+   */
+  readonly onRecover?: (error: CocaError) => void;
   /** Default: silent. */
   readonly logger?: Logger;
-  /** Where `coca_bg.wasm` is served, if not beside the package's own files. */
-  readonly wasmUrl?: string | URL;
+  /**
+   * Where the wasm is served, if not beside the package's own files: `coca_bg.wasm`, which can do both devices, or each
+   * device's own, `{ cpu: "…/coca_cpu_bg.wasm", webgpu: "…/coca_bg.wasm" }`. Only the one that is needed is fetched.
+   */
+  readonly wasmUrl?: string | URL | { readonly cpu: string | URL; readonly webgpu: string | URL };
   /** Makes the worker from `coca-wasm/worker`, for bundlers and policies that need a say in it. */
   readonly worker?: () => Worker;
 }
@@ -155,6 +166,84 @@ export interface Answer {
   /** Only when choices were given: all of them, best first. */
   readonly choices?: readonly ChoiceScore[];
   readonly timings: GenerationTimings;
+}
+
+/** A part of a picture, in fractions of its width and height: the whole is `{ x: 0, y: 0, width: 1, height: 1 }`. */
+export interface Region {
+  readonly x: number;
+  readonly y: number;
+  readonly width: number;
+  readonly height: number;
+}
+
+/** A word of an explained text. */
+export interface ExplainedWord {
+  /** With its leading space, so that all words joined are the text. */
+  readonly text: string;
+  /** The share of each patch, `rows * columns` numbers, row by row; they sum to 1. */
+  readonly heat: Float32Array;
+}
+
+/** Where in a picture each word of a text comes from. */
+export interface Explanation {
+  readonly text: string;
+  /** Natural logarithm of the text's probability under the model. */
+  readonly logProb: number;
+  readonly words: readonly ExplainedWord[];
+  /** Patches in a row of the grid. */
+  readonly columns: number;
+  /** Rows of the grid. */
+  readonly rows: number;
+  /** The part of the picture that the grid covers: its centre, where the model crops; more than it, where it pads. */
+  readonly region: Region;
+}
+
+/** A video: an element, a file or an address, or its frames as images. */
+export type VideoInput = HTMLVideoElement | Blob | string | URL | readonly ImageInput[];
+
+/** A frame that was taken of a video. */
+export interface VideoFrameInfo {
+  /** From 0. */
+  readonly index: number;
+  /** How many will be taken. */
+  readonly frames: number;
+  /** Its place in the video, in seconds; `undefined` for frames that were given as images. */
+  readonly time: number | undefined;
+}
+
+/** Options of `classifyVideo` with a classifier. */
+export interface ClassifierVideoOptions extends CallOptions {
+  /** How many frames are taken, evenly spaced. Default 16. */
+  readonly frames?: number;
+  /** Keep only the best; default all. */
+  readonly topK?: number;
+  /** Called when a frame has been embedded. */
+  readonly onFrame?: (frame: VideoFrameInfo) => void;
+}
+
+/** Options of `classifyVideo`. */
+export interface VideoOptions extends ClassifierVideoOptions, TemplateOptions {}
+
+/** What an image of an index is called. */
+export type ImageId = string | number;
+
+/** Options of `ImageIndex.add`. */
+export interface AddOptions extends CallOptions {
+  /** Its name; an image of the same name is replaced. Default: a whole number that is free. */
+  readonly id?: ImageId;
+}
+
+/** Options of `ImageIndex.search`. */
+export interface SearchOptions extends CallOptions {
+  /** Keep only the best. Default 10. */
+  readonly topK?: number;
+}
+
+/** An image that was found. */
+export interface SearchHit {
+  readonly id: ImageId;
+  /** Its cosine with what was searched for, -1 to 1. */
+  readonly score: number;
 }
 
 /** What a browser says about its GPU; empty strings where it does not say. */

@@ -1,7 +1,7 @@
 /** The worker's entry: bundled into one file without imports, because some bundlers copy workers as they are. */
-import * as generated from "coca-bindings";
+import * as full from "coca-bindings";
+import * as cpu from "coca-cpu-bindings";
 import { CocaError } from "../error.js";
-import { guardGpuDevices } from "./gpu-guard.js";
 import { Runtime } from "./runtime.js";
 import { serve, type Server, type ServerPort } from "./server.js";
 import { isTrap, trapError } from "./trap.js";
@@ -19,6 +19,5 @@ function watchTraps(server: Server): void {
 
 serve(globalThis as unknown as ServerPort, (server) => {
   watchTraps(server);
-  guardGpuDevices((error) => server.fatal(error));
-  return new Runtime(generated, server).handlers();
+  return new Runtime({ full, cpu }, server).handlers();
 });

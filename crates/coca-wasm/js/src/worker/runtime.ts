@@ -1,13 +1,14 @@
-import { abortError, CocaError } from "../error.js";
-import type { ImagePayload, LabelsPayload, LoadParams, LogLevel, Params } from "../protocol.js";
+import { abortError, asCocaError, CocaError } from "../error.js";
+import type { ImagePayload, LabelsPayload, LoadParams, LogLevel, Params, Wasm } from "../protocol.js";
 import { probeWebGpu } from "../support.js";
-import type { Answer, Caption, LabelScore, ModelInfo } from "../types.js";
+import type { Answer, Caption, Explanation, LabelScore, ModelInfo } from "../types.js";
 import { chooseDevice } from "./choose-device.js";
 import { compileWasm } from "./compile.js";
-import { encodeImage } from "./encode-image.js";
+import { encodeImage, imageBytes } from "./encode-image.js";
 import { HandleCache } from "./handle-cache.js";
 import { macrotask } from "./macrotask.js";
 import { readModel } from "./model-files.js";
+import type { Turn } from "./queue.js";
 import type { Handlers, JobContext, Server } from "./server.js";
 import { Clock, Stopwatch } from "./timing.js";
 import type { EncodedImage, Glue, LabelEmbeddings, OnToken, Session, WasmDevice } from "./wasm.js";
@@ -21,16 +22,15 @@ const CHECK_TOLERANCE = 0.01;
 
 /** The worker's methods over the Rust side. */
 export class Runtime {
-  readonly #glue: Glue;
+  readonly #glues: Readonly<Record<Wasm["kind"], Glue>>;
   readonly #server: Server;
   readonly #labels = new HandleCache<string, LabelEmbeddings>(CACHED_LABELS);
   readonly #images = new HandleCache<number, EncodedImage>(CACHED_IMAGES);
   readonly #classifiers = new Map<number, LabelEmbeddings>();
-  #nextClassifier = 0;
   #loaded: Session | undefined;
 
-  constructor(glue: Glue, server: Server) {
-    this.#glue = glue;
+  constructor(glues: Readonly<Record<Wasm["kind"], Glue>>, server: Server) {
+    this.#glues = glues;
     this.#server = server;
   }
 
@@ -40,10 +40,12 @@ export class Runtime {
       chooseDevice: ({ choice }) => chooseDevice(choice, probeWebGpu),
       load: (params, context) => this.#load(params, context),
       classify: (params, context) => this.#classify(params, context),
+      classifyVideo: (params) => this.#classifyVideo(params),
       createClassifier: (params) => this.#createClassifier(params),
       disposeClassifier: ({ classifier }) => this.#disposeClassifier(classifier),
       caption: (params, context) => this.#caption(params, context),
       answer: (params, context) => this.#answer(params, context),
+      explain: (params, context) => this.#explain(params, context),
       embedImage: ({ images }, context) =>
         this.#forImages(images, context, async (image) => this.#session.embed_image(image)),
       embedText: ({ texts }) => this.#embedText(texts),
@@ -68,7 +70,7 @@ export class Runtime {
     const total = files.weightBytes;
     emit({ phase: "upload", loaded: 0, total });
     await macrotask();
-    const session = this.#glue.CocaSession.create(device, files.contents);
+    const session = this.#glues[params.wasm.kind].CocaSession.create(device, files.contents);
     this.#loaded = session;
     emit({ phase: "upload", loaded: total, total });
     clock.lap("uploadMs")(undefined);
@@ -96,18 +98,31 @@ export class Runtime {
   }
 
   /** Compiles the wasm, routes what it has to say, and starts a device that computes what it should. */
-  async #start({ wasmUrl, logging, device: { kind } }: LoadParams, signal: AbortSignal): Promise<WasmDevice> {
-    await this.#glue.default({ module_or_path: await compileWasm(wasmUrl, signal) });
-    this.#glue.install(
+  async #start({ wasm, logging, device: { kind } }: LoadParams, signal: AbortSignal): Promise<WasmDevice> {
+    const glue = this.#glues[wasm.kind];
+    const module = await compileWasm(wasm.url, signal);
+    try {
+      await glue.default({ module_or_path: module });
+    } catch (cause) {
+      if (!(cause instanceof WebAssembly.LinkError)) throw cause;
+      throw new CocaError(
+        "worker-failed",
+        `${wasm.url} is not the wasm that belongs to this version of the package; serve ` +
+          `${wasm.kind === "cpu" ? "coca_cpu_bg.wasm" : "coca_bg.wasm"} of the same version there (${cause.message})`,
+        { cause },
+      );
+    }
+    glue.install(
       (message) => this.#server.fatal(panicError(message)),
       (level, message) => {
         // The runtime goes on after a kernel that the browser refused, with whatever its output buffer held.
         if (isRefusedKernel(message)) this.#server.fatal(new CocaError("webgpu-failed", message));
         else if (logging) this.#server.log(logLevel(level), message);
       },
+      (code, message) => this.#server.fatal(asCocaError({ code, message })),
       macrotask,
     );
-    const device = await this.#glue.CocaDevice.open(kind);
+    const device = await glue.CocaDevice.open(kind);
     const difference = await device.check();
     if (!(difference <= CHECK_TOLERANCE)) {
       throw new CocaError(
@@ -123,37 +138,38 @@ export class Runtime {
     { images, labels, topK }: Params<"classify">,
     context: JobContext<"classify">,
   ): Promise<LabelScore[][]> {
-    const classifier = await this.#resolve(labels);
     return this.#forImages(images, context, async (image) => {
-      const scores = await this.#session.classify(image, classifier);
+      // For each image anew: between two of them other calls may have driven the embeddings out.
+      const scores = await this.#session.classify(image, await this.#resolve(labels));
       return scores.slice(0, topK);
     });
   }
 
-  async #resolve(labels: LabelsPayload): Promise<LabelEmbeddings> {
-    if ("classifier" in labels) {
-      const kept = this.#classifiers.get(labels.classifier);
-      if (!kept) throw new CocaError("disposed", "the classifier was disposed");
-      return kept;
-    }
-    const key = JSON.stringify([labels.labels, labels.templates]);
-    return this.#labels.get(key, () => this.#embedLabels(labels));
+  async #classifyVideo({ embeddings, labels, topK }: Params<"classifyVideo">): Promise<LabelScore[]> {
+    const resolved = await this.#resolve(labels);
+    return this.#session.classify_video(embeddings, resolved).slice(0, topK);
   }
 
-  async #createClassifier(params: Params<"createClassifier">): Promise<number> {
-    const id = this.#nextClassifier++;
-    this.#classifiers.set(id, await this.#embedLabels(params));
-    return id;
+  async #resolve(labels: LabelsPayload): Promise<LabelEmbeddings> {
+    const { classifier } = labels;
+    const embed = (): Promise<LabelEmbeddings> =>
+      this.#session.label_embeddings([...labels.labels], labels.templates && [...labels.templates]);
+    if (classifier === undefined) return this.#labels.get(JSON.stringify([labels.labels, labels.templates]), embed);
+    // One that is missing was made in a worker that has ended since.
+    const kept = this.#classifiers.get(classifier) ?? (await embed());
+    this.#classifiers.set(classifier, kept);
+    return kept;
+  }
+
+  async #createClassifier({ labels }: Params<"createClassifier">): Promise<null> {
+    await this.#resolve(labels);
+    return null;
   }
 
   async #disposeClassifier(id: number): Promise<null> {
     this.#classifiers.get(id)?.free();
     this.#classifiers.delete(id);
     return null;
-  }
-
-  #embedLabels({ labels, templates }: Params<"createClassifier">): Promise<LabelEmbeddings> {
-    return this.#session.label_embeddings([...labels], templates && [...templates]);
   }
 
   #caption({ images, generation }: Params<"caption">, context: JobContext<"caption">): Promise<Caption[]> {
@@ -175,22 +191,33 @@ export class Runtime {
     return answer;
   }
 
+  async #explain({ image, text }: Params<"explain">, { signal }: JobContext<"explain">): Promise<Explanation> {
+    const goOn: OnToken = () => !signal.aborted;
+    const explanation = await (image.kind === "pixels"
+      ? this.#session.explain_rgba(image.width, image.height, new Uint8Array(image.rgba), text, goOn)
+      : this.#session.explain(await imageBytes(image, signal), text, goOn));
+    if (signal.aborted) throw abortError(signal);
+    return explanation;
+  }
+
   async #embedText(texts: readonly string[]): Promise<Float32Array[]> {
     const flat = await this.#session.embed_text([...texts]);
     const width = flat.length / texts.length;
     return texts.map((_, row) => flat.slice(row * width, (row + 1) * width));
   }
 
-  /** Takes one image after the other, so that only one is in memory and an abort is seen between them. */
+  /**
+   * Takes one image after the other, so that only one is in memory. Between them other calls get their turn, and an
+   * abort is seen.
+   */
   async #forImages<T>(
     images: readonly ImagePayload[],
-    { signal }: { readonly signal: AbortSignal },
+    { signal, turn }: { readonly signal: AbortSignal; readonly turn: Turn },
     work: (image: EncodedImage, stopwatch: Stopwatch) => Promise<T>,
   ): Promise<T[]> {
     const results: T[] = [];
     for (const payload of images) {
-      if (results.length > 0) await macrotask();
-      if (signal.aborted) throw abortError(signal);
+      if (results.length > 0) await turn();
       results.push(await this.#withEncoded(payload, signal, work));
       if (signal.aborted) throw abortError(signal);
     }
@@ -229,6 +256,7 @@ function listener(
 
 /** wgpu panics on errors that no call was waiting for; those are the GPU's, not a bug of ours. */
 function panicError(message: string): CocaError {
+  if (/device (was |is )?(lost|poisoned)|DevicePoison/i.test(message)) return new CocaError("device-lost", message);
   if (/wgpu error: Out of Memory/i.test(message)) return new CocaError("out-of-memory", message);
   if (/wgpu error/i.test(message)) return new CocaError("webgpu-failed", message);
   if (/memory allocation of|capacity overflow/.test(message)) return new CocaError("out-of-memory", message);

@@ -1,7 +1,10 @@
 import { type CocaError, toWire } from "../error.js";
 import type { EventOf, HostMessage, LogLevel, MethodName, Params, Result, WorkerMessage } from "../protocol.js";
-import { JobQueue } from "./queue.js";
+import { JobQueue, type Turn } from "./queue.js";
 import { isTrap, trapError } from "./trap.js";
+
+/** Milliseconds. */
+const LOSS_IS_TOLD_WITHIN = 100;
 
 /** The worker's global scope, or one end of a `MessageChannel` in tests. */
 export interface ServerPort {
@@ -12,6 +15,8 @@ export interface ServerPort {
 /** What a running job can see and say. */
 export interface JobContext<M extends MethodName> {
   readonly signal: AbortSignal;
+  /** Lets other calls go first; to be awaited between the parts of a long one. */
+  readonly turn: Turn;
   emit(event: EventOf<M>): void;
 }
 
@@ -38,13 +43,16 @@ export function serve(port: ServerPort, makeHandlers: (server: Server) => Handle
 
   function start<M extends MethodName>(id: number, method: M, params: Params<M>): void {
     queue
-      .run(id, (signal) =>
-        handlers[method](params, { signal, emit: (event) => port.postMessage({ type: "event", id, event }) }),
+      .run(id, (signal, turn) =>
+        handlers[method](params, { signal, turn, emit: (event) => port.postMessage({ type: "event", id, event }) }),
       )
       .then((value) => port.postMessage({ type: "result", id, value }))
-      .catch((thrown: unknown) => {
-        if (isTrap(thrown)) server.fatal(trapError(thrown));
-        else port.postMessage({ type: "error", id, error: toWire(thrown) });
+      .catch(async (thrown: unknown) => {
+        if (isTrap(thrown)) return server.fatal(trapError(thrown));
+        const error = toWire(thrown);
+        // Work on a lost device fails a little before the browser tells of the loss, which is the better reason.
+        if (error.code === "webgpu-failed") await new Promise((resolve) => setTimeout(resolve, LOSS_IS_TOLD_WITHIN));
+        port.postMessage({ type: "error", id, error });
       });
   }
 

@@ -4,7 +4,7 @@
  *
  * Everything throws plain `{ code, message }` objects.
  */
-import type { ChoiceScore, LabelScore } from "../types.js";
+import type { ChoiceScore, Explanation, LabelScore } from "../types.js";
 
 /** The generated module. */
 export interface Glue {
@@ -13,6 +13,7 @@ export interface Glue {
   readonly install: (
     onPanic: (message: string) => void,
     onLog: (level: string, message: string) => void,
+    onFailure: (code: string, message: string) => void,
     macrotask: () => Promise<void>,
   ) => void;
   readonly CocaDevice: { open(kind: string): Promise<WasmDevice> };
@@ -46,6 +47,16 @@ export interface Session {
     maxTokens: number | undefined,
     onToken: OnToken,
   ): Promise<AnswerText>;
+  /** Best first, for the image embeddings of frames, one after the other. */
+  classify_video(frames: Float32Array, labels: LabelEmbeddings): LabelScore[];
+  explain(bytes: Uint8Array, text: string | undefined, onToken: OnToken): Promise<Explanation>;
+  explain_rgba(
+    width: number,
+    height: number,
+    rgba: Uint8Array,
+    text: string | undefined,
+    onToken: OnToken,
+  ): Promise<Explanation>;
   embed_image(image: EncodedImage): Float32Array;
   /** One row for each text, one after the other. */
   embed_text(texts: string[]): Promise<Float32Array>;

@@ -7,9 +7,13 @@ import type {
   ChoiceScore,
   Classifier,
   CocaErrorCode,
+  ExplainedWord,
+  Explanation,
+  ImageIndex,
   ImageInput,
   LabelScore,
   ModelInfo,
+  SearchHit,
   Support,
 } from "../../src/index.js";
 
@@ -32,10 +36,11 @@ export async function everyCall(): Promise<void> {
     signal,
     logger: console,
     wasmUrl: new URL("https://example.org/coca_bg.wasm"),
+    onRecover: (error) => is<typeof error, CocaError>(true),
     worker: () => new Worker("worker.js"),
   });
   await CoCa.load();
-  await CoCa.load({ "open_clip_config.json": blob });
+  await CoCa.load({ "open_clip_config.json": blob }, { wasmUrl: { cpu: "cpu.wasm", webgpu: new URL("https://a.test/gpu.wasm") } });
 
   is<ModelInfo, typeof model.info>(true);
   const labels = await model.classify(image, ["a cat", "a dog"], { template: "a photo of a {}", topK: 1, signal });
@@ -69,6 +74,40 @@ export async function everyCall(): Promise<void> {
     return zeroShot.classify(image, { topK: 1 });
   }
 
+  const explanation = await model.explain(image, "a cat", { signal });
+  is<typeof explanation, Explanation>(true);
+  is<(typeof explanation.words)[number], ExplainedWord>(true);
+  is<ExplainedWord["heat"], Float32Array>(true);
+  is<Explanation, Awaited<ReturnType<typeof caption_>>>(true);
+  async function caption_() {
+    return model.explain(image);
+  }
+
+  const cosines = await model.similarity([image], ["a cat"], { signal });
+  is<typeof cosines, Float32Array[]>(true);
+
+  const ofVideo = await model.classifyVideo(document.createElement("video"), ["a cat"], {
+    frames: 8,
+    template: "a video of a {}",
+    topK: 1,
+    signal,
+    onFrame: ({ index, frames, time }) => is<[typeof index, typeof frames, typeof time], [number, number, number | undefined]>(true),
+  });
+  is<typeof ofVideo, LabelScore[]>(true);
+  await model.classifyVideo([image, blob], zeroShot, { frames: 4, signal });
+
+  const index = model.imageIndex();
+  is<typeof index, ImageIndex>(true);
+  const id = await index.add(image, { id: "first", signal });
+  is<typeof id, string | number>(true);
+  is<boolean, ReturnType<typeof index.remove>>(true);
+  is<number, typeof index.size>(true);
+  const hits = await index.search("a red car", { topK: 3, signal });
+  is<typeof hits, SearchHit[]>(true);
+  await index.search(blob);
+  is<ImageIndex, ReturnType<typeof model.imageIndex>>(true);
+  model.imageIndex(index.export());
+
   is<Support, Awaited<ReturnType<typeof CoCa.isSupported>>>(true);
   await model.dispose();
 }
@@ -83,7 +122,7 @@ export function everyImage(model: CoCa, sources: {
   frame: VideoFrame;
   video: HTMLVideoElement;
 }): Promise<Float32Array[]> {
-  return model.embedImage([blob, "cat.jpg", new URL("https://example.org/cat.jpg"), ...Object.values(sources)]);
+  return model.embedImage([blob, "cat.jpg", new Uint8Array(1), new ArrayBuffer(1), new URL("https://example.org/cat.jpg"), ...Object.values(sources)]);
 }
 
 export function everyMistake(model: CoCa): void {
@@ -95,6 +134,8 @@ export function everyMistake(model: CoCa): void {
   void model.caption(7);
   // @ts-expect-error labels are a list
   void model.classify(image, "a cat");
+  // @ts-expect-error a classifier has its templates
+  void model.classifyVideo([], {} as Classifier, { template: "a {}" });
   // @ts-expect-error a question is needed
   void model.answer(image);
 }

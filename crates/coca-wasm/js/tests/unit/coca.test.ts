@@ -46,9 +46,24 @@ describe("CoCa.load", () => {
       onProgress: (step) => progress.push(step),
     });
     expect(seen[0]?.folder).toEqual({ kind: "address", url: "https://page.test/models/tiny/?key=1" });
-    expect(seen[0]?.wasmUrl).toBe("https://page.test/runtime.wasm");
+    expect(seen[0]?.wasm).toEqual({ kind: "full", url: "https://page.test/runtime.wasm" });
     expect(progress).toEqual([{ phase: "ready", loaded: 1, total: 1 }]);
     expect(model.info).toEqual(INFO);
+  });
+
+  it("loads the wasm of the device that was chosen", async () => {
+    const seen: unknown[] = [];
+    for (const device of [CPU, GPU]) {
+      const chosen = worker({ chooseDevice: async () => device, load: async ({ wasm }) => (seen.push(wasm), INFO) });
+      await CoCa.load("/m", { worker: chosen });
+      await CoCa.load("/m", { worker: chosen, wasmUrl: { cpu: "c.wasm", webgpu: new URL("https://a.test/g.wasm") } });
+    }
+    expect(seen).toEqual([
+      { kind: "cpu", url: expect.stringMatching(/\/coca_cpu_bg\.wasm$/) },
+      { kind: "cpu", url: "https://page.test/c.wasm" },
+      { kind: "full", url: expect.stringMatching(/\/coca_bg\.wasm$/) },
+      { kind: "full", url: "https://a.test/g.wasm" },
+    ]);
   });
 
   it("takes the bundled model without a source", async () => {
@@ -163,7 +178,7 @@ describe("CoCa", () => {
   it("keeps a classifier until it is disposed", async () => {
     const disposed: number[] = [];
     const model = await load({
-      createClassifier: async () => 4,
+      createClassifier: async () => null,
       classify: async ({ labels }) => [[{ label: JSON.stringify(labels), score: 1 }]],
       disposeClassifier: async ({ classifier }) => {
         disposed.push(classifier);
@@ -172,12 +187,81 @@ describe("CoCa", () => {
     });
     const classifier = await model.classifier(["cat", "dog"]);
     expect(classifier.labels).toEqual(["cat", "dog"]);
-    expect(await classifier.classify(IMAGE)).toEqual([{ label: '{"classifier":4}', score: 1 }]);
+    const label = '{"classifier":0,"labels":["cat","dog"]}';
+    expect(await classifier.classify(IMAGE)).toEqual([{ label, score: 1 }]);
     classifier.dispose();
     classifier.dispose();
     await expect(classifier.classify(IMAGE)).rejects.toMatchObject({ code: "disposed" });
     await settle();
-    expect(disposed).toEqual([4]);
+    expect(disposed).toEqual([0]);
+    await expect(model.classifyVideo([IMAGE], classifier)).rejects.toMatchObject({ code: "disposed" });
+  });
+
+  it("gives the cosine of each image with each text", async () => {
+    const model = await load({
+      embedImage: async ({ images }) => images.map((_, index) => (index === 0 ? Float32Array.of(1, 0) : Float32Array.of(0.6, 0.8))),
+      embedText: async ({ texts }) => texts.map(() => Float32Array.of(0, 1)),
+    });
+    const rows = await model.similarity([IMAGE, IMAGE], ["a", "b", "c"]);
+    expect(rows).toEqual([Float32Array.of(0, 0, 0), Float32Array.of(0.8, 0.8, 0.8)]);
+    await expect(model.similarity(IMAGE as never, ["a"])).rejects.toMatchObject({ code: "invalid-argument" });
+    await expect(model.similarity([IMAGE], [])).rejects.toMatchObject({ code: "invalid-argument" });
+  });
+
+  it("explains a given text, or the one it writes", async () => {
+    const texts: unknown[] = [];
+    const explanation = {
+      text: "a cat",
+      logProb: -1,
+      words: [{ text: "a", heat: Float32Array.of(1) }],
+      columns: 1,
+      rows: 1,
+      region: { x: 0, y: 0, width: 1, height: 1 },
+    };
+    const model = await load({
+      explain: async ({ text }) => {
+        texts.push(text);
+        return explanation;
+      },
+    });
+    expect(await model.explain(IMAGE)).toEqual(explanation);
+    await model.explain(new Uint8Array([1]), "a cat");
+    expect(texts).toEqual([undefined, "a cat"]);
+    await expect(model.explain(IMAGE, " ")).rejects.toMatchObject({ code: "invalid-argument" });
+  });
+
+  it("classifies a video by frames that are evenly spaced", async () => {
+    const images: string[] = [];
+    let flat: Float32Array | undefined;
+    const model = await load({
+      embedImage: async ({ images: [image] }) => {
+        images.push(image?.kind === "url" ? image.url.slice(-1) : "?");
+        return [Float32Array.of(images.length, 0)];
+      },
+      classifyVideo: async ({ embeddings, topK }) => {
+        flat = embeddings;
+        return [{ label: String(topK), score: 1 }];
+      },
+    });
+    const frames: number[] = [];
+    const video = [..."abcdefgh"].map((name) => `https://page.test/${name}`);
+    const scores = await model.classifyVideo(video, ["x", "y"], {
+      frames: 4,
+      topK: 1,
+      onFrame: ({ index, frames: total, time }) => frames.push(index, total, time ?? -1),
+    });
+    expect(scores).toEqual([{ label: "1", score: 1 }]);
+    expect(images).toEqual(["b", "d", "f", "h"]);
+    expect(flat).toEqual(Float32Array.of(1, 0, 2, 0, 3, 0, 4, 0));
+    expect(frames.slice(0, 6)).toEqual([0, 4, -1, 1, 4, -1]);
+    const refused: Promise<unknown>[] = [
+      model.classifyVideo([], ["x"]),
+      model.classifyVideo(video, []),
+      model.classifyVideo(video, ["x"], { frames: 0 }),
+      // There is no <video> here.
+      model.classifyVideo("movie.mp4", ["x"]),
+    ];
+    for (const call of refused) await expect(call).rejects.toMatchObject({ code: "invalid-argument" });
   });
 
   it("streams a caption and gives the whole at the end", async () => {

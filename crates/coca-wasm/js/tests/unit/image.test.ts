@@ -47,8 +47,12 @@ describe("imagePayload", () => {
     const blob = new Blob(["png"]);
     expect(await imagePayload(blob)).toEqual({ kind: "encoded", blob, key: 0 });
     const file = new File(["png"], "a.png");
-    expect(await imagePayload(file)).toEqual({ kind: "encoded", blob: file, key: 1 });
+    expect(await imagePayload(file)).toEqual({ kind: "encoded", blob: file.slice(), key: 1 });
     expect(await imagePayload(blob)).toEqual({ kind: "encoded", blob, key: 0 });
+    for (const bytes of [Uint8Array.of(1, 2), Buffer.of(1, 2), Uint8Array.of(1, 2).buffer]) {
+      const payload = await imagePayload(bytes as Uint8Array<ArrayBuffer>);
+      expect(payload.kind === "encoded" && new Uint8Array(await payload.blob.arrayBuffer())).toEqual(Uint8Array.of(1, 2));
+    }
   });
 
   it("resolves addresses against the page", async () => {
@@ -107,7 +111,7 @@ describe("imagePayload", () => {
   it("refuses what is no image, or has no pixels yet", async () => {
     await expect(imagePayload(lookAlike("ImageBitmap", { width: 0, height: 0 }))).rejects.toMatchObject({ code: "image-decode" });
     await expect(imagePayload(lookAlike("HTMLVideoElement", { readyState: 0 }))).rejects.toMatchObject({ code: "invalid-argument" });
-    for (const wrong of [undefined, null, 7, {}, new ArrayBuffer(1)]) {
+    for (const wrong of [undefined, null, 7, {}, new Float32Array(1)]) {
       await expect(imagePayload(wrong as unknown as ImageInput)).rejects.toMatchObject({ code: "invalid-argument" });
     }
   });

@@ -36,6 +36,30 @@ describe("JobQueue", () => {
     expect(started).toBe(false);
   });
 
+  it("lets others go first when a job gives way, in the order they came", async () => {
+    const queue = new JobQueue();
+    const log: string[] = [];
+    const long = (name: string) => queue.run(name.charCodeAt(0), async (_, turn) => {
+      for (let part = 1; part <= 3; part++) {
+        if (part > 1) await turn();
+        log.push(name + part);
+      }
+    });
+    const short = queue.run.bind(queue, 9, async () => void log.push("short"));
+    await Promise.all([long("a"), long("b"), short()]);
+    expect(log).toEqual(["a1", "b1", "short", "a2", "b2", "a3", "b3"]);
+  });
+
+  it("stops a job that was aborted while it gave way, and goes on with the others", async () => {
+    const queue = new JobQueue();
+    const aborted = queue.run(1, async (_, turn) => {
+      queue.abort(1);
+      await turn();
+    });
+    await expect(aborted).rejects.toMatchObject({ code: "aborted" });
+    await expect(queue.run(2, async () => "next")).resolves.toBe("next");
+  });
+
   it("signals a running job", async () => {
     const queue = new JobQueue();
     const started = gate();

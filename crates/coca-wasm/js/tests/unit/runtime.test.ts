@@ -13,7 +13,7 @@ const PARAMS: LoadParams = {
     kind: "files",
     files: { "open_clip_config.json": new Blob(["{}"]), "open_clip_model.safetensors": new Blob([WEIGHTS]) },
   },
-  wasmUrl: "https://page.test/coca_bg.wasm",
+  wasm: { kind: "cpu", url: "https://page.test/coca_cpu_bg.wasm" },
   device: { kind: "cpu", reason: "a test" },
   logging: false,
 };
@@ -67,6 +67,18 @@ class FakeSession implements Session {
     if (choices) return { answer: "yes", logProb: -1, choices: choices.map((answer) => ({ answer, score: 0.5 })) };
     return { answer: (await this.onText(onToken)).join(""), logProb: -2 };
   }
+  classify_video(frames: Float32Array) {
+    return [...frames].map((value) => ({ label: String(value), score: 0.5 }));
+  }
+  async explain(_bytes: Uint8Array, text: string | undefined, onToken: OnToken) {
+    const words = text === undefined ? await this.onText(onToken) : [text];
+    const region = { x: 0, y: 0, width: 1, height: 1 };
+    const explained = words.map((word) => ({ text: word, heat: Float32Array.of(1) }));
+    return { text: words.join(""), logProb: -1, words: explained, columns: 1, rows: 1, region };
+  }
+  explain_rgba(_width: number, _height: number, rgba: Uint8Array, text: string | undefined, onToken: OnToken) {
+    return this.explain(rgba, text, onToken);
+  }
   embed_image() {
     return Float32Array.of(1, 0);
   }
@@ -90,6 +102,13 @@ beforeEach(() => {
 
 afterEach(() => vi.unstubAllGlobals());
 
+/** Bindings of another wasm than the one that is asked for. */
+const unused = new Proxy({} as Glue, {
+  get: () => {
+    throw new Error("the other bindings were used");
+  },
+});
+
 function connect(): { connection: Connection; worker: FakeWorker } {
   const glue: Glue = {
     default: async ({ module_or_path }) => expect(module_or_path).toBeInstanceOf(WebAssembly.Module),
@@ -104,7 +123,7 @@ function connect(): { connection: Connection; worker: FakeWorker } {
   };
   const handlers: Partial<Handlers> = {};
   const worker = new FakeWorker(handlers);
-  Object.assign(handlers, new Runtime(glue, worker.server as Server).handlers());
+  Object.assign(handlers, new Runtime({ full: unused, cpu: glue }, worker.server as Server).handlers());
   return { connection: new Connection(workerLike(worker), undefined), worker };
 }
 
@@ -131,7 +150,7 @@ describe("Runtime", () => {
 
   it("keeps the best labels, and frees every image", async () => {
     const { connection } = await loaded();
-    const labels = { labels: ["a", "b", "c"], templates: undefined };
+    const labels = { classifier: undefined, labels: ["a", "b", "c"], templates: undefined };
     const [scores] = await connection.call("classify", { images: [IMAGE, IMAGE], labels, topK: 2 });
     expect(scores?.map(({ label }) => label)).toEqual(["b", "c"]);
     expect(session.images).toBe(0);
@@ -152,7 +171,7 @@ describe("Runtime", () => {
   it("embeds labels once while they are in use, and frees the oldest", async () => {
     const { connection } = await loaded();
     const classify = (label: string) =>
-      connection.call("classify", { images: [IMAGE], labels: { labels: [label], templates: ["{}"] }, topK: undefined });
+      connection.call("classify", { images: [IMAGE], labels: { classifier: undefined, labels: [label], templates: ["{}"] }, topK: undefined });
     await classify("first");
     await classify("first");
     expect(session.embedded).toBe(1);
@@ -162,14 +181,46 @@ describe("Runtime", () => {
     expect(session.embedded).toBe(22);
   });
 
-  it("keeps a classifier until it is disposed", async () => {
+  it("keeps a classifier until it is disposed, and makes one that a worker before it had", async () => {
     const { connection } = await loaded();
-    const classifier = await connection.call("createClassifier", { labels: ["a", "b", "c"], templates: undefined });
-    const classify = () => connection.call("classify", { images: [IMAGE], labels: { classifier }, topK: 1 });
+    const labels = { classifier: 7, labels: ["a", "b", "c"], templates: undefined };
+    const classify = () => connection.call("classify", { images: [IMAGE], labels, topK: 1 });
+    await connection.call("createClassifier", { labels });
     expect((await classify())[0]?.[0]?.label).toBe("b");
-    await connection.call("disposeClassifier", { classifier });
+    await connection.call("classifyVideo", { embeddings: Float32Array.of(1, 2), labels, topK: 1 });
+    expect(session.embedded).toBe(1);
+    await connection.call("disposeClassifier", { classifier: 7 });
     expect(session.labelEmbeddings).toBe(0);
-    await expect(classify()).rejects.toMatchObject({ code: "disposed" });
+    await classify();
+    expect([session.embedded, session.labelEmbeddings]).toEqual([2, 1]);
+  });
+
+  it("lets a call in between the images of a long one", async () => {
+    const { connection } = await loaded();
+    const order: string[] = [];
+    const long = connection.call("embedImage", { images: Array.from({ length: 50 }, () => IMAGE) }).then(() => order.push("long"));
+    const short = connection.call("embedText", { texts: ["a"] }).then(() => order.push("short"));
+    await Promise.all([long, short]);
+    expect(order).toEqual(["short", "long"]);
+    expect([session.encoded, session.images]).toEqual([50, 0]);
+  });
+
+  it("explains, and stops within a token of the abort", async () => {
+    const { connection } = await loaded();
+    const given = await connection.call("explain", { image: IMAGE, text: "a cat" });
+    expect(given.words).toEqual([{ text: "a cat", heat: Float32Array.of(1) }]);
+    const controller = new AbortController();
+    let stopped = false;
+    session.onText = async (onToken) => {
+      controller.abort();
+      while (onToken()) await new Promise((resolve) => setTimeout(resolve, 1));
+      stopped = true;
+      return [];
+    };
+    const call = connection.call("explain", { image: IMAGE, text: undefined }, { signal: controller.signal });
+    await expect(call).rejects.toMatchObject({ code: "aborted" });
+    await connection.call("embedText", { texts: ["next"] });
+    expect(stopped).toBe(true);
   });
 
   it("streams, and stops within a token of the abort", async () => {
@@ -240,6 +291,7 @@ describe("Runtime", () => {
   it.each([
     ["index out of bounds", "panic"],
     ["wgpu error: Validation Error", "webgpu-failed"],
+    ["wgpu error: Device was lost", "device-lost"],
     ["memory allocation of 4294967296 bytes failed", "out-of-memory"],
   ])("ends on the panic %j as %s", async (message, code) => {
     const { connection } = await loaded();
@@ -247,6 +299,14 @@ describe("Runtime", () => {
     const call = connection.call("caption", { images: [IMAGE], generation: GENERATION });
     hooks[0](message);
     await expect(call).rejects.toMatchObject({ code });
+  });
+
+  it.each(["device-lost", "out-of-memory", "webgpu-failed"])("ends when the device reports %s", async (code) => {
+    const { connection } = await loaded();
+    session.onText = () => new Promise(() => undefined);
+    const call = connection.call("caption", { images: [IMAGE], generation: GENERATION });
+    hooks[2](code, "the reason");
+    await expect(call).rejects.toMatchObject({ code, message: "the reason" });
   });
 
   it("ends when a kernel is refused, instead of returning what its buffer held", async () => {

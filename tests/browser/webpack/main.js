@@ -1,0 +1,3 @@
+import * as coca from "coca-wasm";
+
+Object.assign(window, { coca });
