@@ -6,6 +6,7 @@ pub mod classify;
 pub mod convert;
 pub mod embed;
 pub mod eval;
+mod fidelity;
 mod generation;
 mod images;
 pub mod info;
