@@ -10,6 +10,7 @@ mod device;
 mod error;
 mod files;
 mod hooks;
+mod loading;
 mod self_check;
 mod session;
 mod settings;
@@ -17,4 +18,5 @@ mod turns;
 
 pub use device::CocaDevice;
 pub use hooks::install;
+pub use loading::CocaLoading;
 pub use session::{CocaSession, EncodedImage, LabelEmbeddings};

@@ -5,5 +5,5 @@ declare module "coca-bindings" {
   export default initialise;
   export const install: Glue["install"];
   export const CocaDevice: Glue["CocaDevice"];
-  export const CocaSession: Glue["CocaSession"];
+  export const CocaLoading: Glue["CocaLoading"];
 }

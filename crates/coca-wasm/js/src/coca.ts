@@ -3,8 +3,10 @@ import { CaptionStream } from "./caption-stream.js";
 import { Classifier } from "./classifier.js";
 import { type CallExtras, Connection } from "./connection.js";
 import { CocaError } from "./error.js";
+import { folderAddress } from "./folder.js";
 import { BlobKeys, imagePayload, transferList } from "./image.js";
 import { startModel } from "./load.js";
+import { deleteCachedModels, listCachedModels } from "./model-cache.js";
 import type { ImagePayload, LabelsPayload, MethodName, Params, Result } from "./protocol.js";
 import { support } from "./support.js";
 import type {
@@ -19,6 +21,7 @@ import type {
   LoadOptions,
   ModelInfo,
   ModelSource,
+  ModelStore,
   Support,
   TemplateOptions,
 } from "./types.js";
@@ -44,6 +47,12 @@ export class CoCa {
       Object.defineProperty(CoCa.prototype, Symbol.asyncDispose, { value: CoCa.prototype.dispose });
     }
   }
+
+  /** The models that the browser keeps for loads without a download. */
+  static readonly cache: ModelStore = {
+    list: listCachedModels,
+    delete: async (source) => deleteCachedModels(source === undefined ? undefined : folderAddress(String(source))),
+  };
 
   /** Loads a model: the folder at an address, the given files, or without a source the small bundled model. */
   static async load(source?: ModelSource, options: LoadOptions = {}): Promise<CoCa> {

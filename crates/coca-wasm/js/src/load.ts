@@ -24,7 +24,7 @@ const DEVICE_FAILURES: ReadonlySet<CocaErrorCode> = new Set([
 
 /**
  * Starts a worker and loads the model in it. A GPU that fails may leave the runtime in any state, so falling back to
- * the CPU means a new worker; the downloads then come from the browser's HTTP cache where the server allows it.
+ * the CPU means a new worker, which finds what was downloaded in the cache.
  */
 export async function startModel(source: ModelSource | undefined, options: LoadOptions): Promise<RunningModel> {
   const unsupported = reasonAgainstCpu();
@@ -40,6 +40,7 @@ export async function startModel(source: ModelSource | undefined, options: LoadO
         ? new URL("./coca_bg.wasm", import.meta.url).href
         : absoluteUrl(String(options.wasmUrl)),
     logging: options.logger !== undefined,
+    cache: options.cache ?? true,
   };
 
   let connection = connect(options);

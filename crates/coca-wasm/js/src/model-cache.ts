@@ -8,7 +8,7 @@
 import type { CachedModel } from "./types.js";
 
 /** Size of all pieces but a file's last. Large enough for few entries, small enough that a lost one costs little. */
-export const PIECE_BYTES = 16 * 2 ** 20;
+const PIECE_BYTES = 16 * 2 ** 20;
 
 const STORE = "coca-wasm-models";
 /** The query parameter that makes the addresses of cache entries. */
@@ -25,6 +25,8 @@ export interface CachedFile {
   readonly bytes: number | undefined;
   /** The SHA-256 that `coca.json` gives the whole file. */
   readonly sha256: string | undefined;
+  /** Size of all pieces but the last. */
+  readonly pieceBytes: number;
   /** The SHA-256 of each piece that is there, from the file's beginning. */
   readonly pieces: readonly string[];
   /** Bytes of these pieces. */
@@ -44,10 +46,13 @@ export interface CachedFolder {
 
 /** The cache of one load; see {@link openModelCache}. */
 export class ModelCache {
+  /** Size of the pieces that new files are cut into. */
+  readonly pieceBytes: number;
   readonly #cache: Cache;
 
-  constructor(cache: Cache) {
+  constructor(cache: Cache, pieceBytes = PIECE_BYTES) {
     this.#cache = cache;
+    this.pieceBytes = pieceBytes;
   }
 
   /** What is kept of a file. */

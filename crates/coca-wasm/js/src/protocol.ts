@@ -33,6 +33,8 @@ export interface LoadParams {
   readonly wasmUrl: string;
   readonly device: ChosenDevice;
   readonly logging: boolean;
+  /** Whether files at an address may be kept for the next load. */
+  readonly cache: boolean;
 }
 
 /** The device to load on, and why. */

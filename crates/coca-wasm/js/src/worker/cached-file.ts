@@ -1,5 +1,5 @@
 import { CocaError } from "../error.js";
-import { PIECE_BYTES, sha256Hex, type CachedFile, type ModelCache } from "../model-cache.js";
+import { sha256Hex, type CachedFile, type ModelCache } from "../model-cache.js";
 import { chunksOf, download, fetchFile, join, sameVersion, validatorsOf, type Validators } from "./download.js";
 import type { FileRecord } from "./manifest.js";
 
@@ -71,6 +71,7 @@ export async function openFile(url: string, expected: FileRecord | undefined, co
     ...found,
     bytes: found.bytes ?? undefined,
     sha256: expected?.sha256,
+    pieceBytes: cache?.pieceBytes ?? 0,
     pieces: [],
     stored: 0,
     complete: false,
@@ -124,17 +125,18 @@ class CachedReader {
 
   /** The part of the file that is not kept. Only what the reader has taken without complaint is stored. */
   async *#rest(from: number): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+    const { pieceBytes } = this.#file;
     let pending: Uint8Array<ArrayBuffer>[] = [];
     let size = 0;
     for await (const chunk of this.#download({ from, ...(this.#response ? { response: this.#response } : {}) })) {
       yield chunk;
       pending.push(chunk);
       size += chunk.length;
-      while (size >= PIECE_BYTES && this.#cache) {
+      while (size >= pieceBytes && this.#cache) {
         const bytes = join(pending);
-        await this.#store(bytes.slice(0, PIECE_BYTES));
-        pending = [bytes.subarray(PIECE_BYTES)];
-        size -= PIECE_BYTES;
+        await this.#store(bytes.slice(0, pieceBytes));
+        pending = [bytes.subarray(pieceBytes)];
+        size -= pieceBytes;
       }
       if (!this.#cache) [pending, size] = [[], 0];
     }
@@ -145,10 +147,10 @@ class CachedReader {
 
   /** Downloads a piece that is lost or damaged again. */
   async #repair(index: number): Promise<Uint8Array<ArrayBuffer>> {
-    const { url, pieces, stored } = this.#file;
-    const from = index * PIECE_BYTES;
+    const { url, pieces, pieceBytes, stored } = this.#file;
+    const from = index * pieceBytes;
     const chunks: Uint8Array<ArrayBuffer>[] = [];
-    for await (const chunk of this.#download({ from, to: Math.min(from + PIECE_BYTES, stored) })) chunks.push(chunk);
+    for await (const chunk of this.#download({ from, to: Math.min(from + pieceBytes, stored) })) chunks.push(chunk);
     const bytes = join(chunks);
     if ((await sha256Hex(bytes)) !== pieces[index]) {
       await this.#cache?.remove(url);

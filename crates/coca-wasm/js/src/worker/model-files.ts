@@ -97,7 +97,8 @@ export class ModelFiles {
         try {
           const file = await this.#reader.openWeights(name);
           if (!file) throw this.#reader.missing(name, `it is named in ${INDEX}`);
-          total += await this.#reader.weights(name, file, sink);
+          const bytes = await this.#reader.weights(name, file, sink);
+          total += bytes;
         } catch (error) {
           // The other downloads end, so that nothing goes on behind a load that failed.
           failed ??= { error };
@@ -264,9 +265,9 @@ class FolderReader {
     };
     emit(total);
     for await (const chunk of file.chunks) {
-      if (this.#signal.aborted) throw abortError(this.#options.signal);
       loaded += chunk.length;
       emit(total);
+      if (this.#signal.aborted) throw abortError(this.#options.signal);
       yield chunk;
     }
     if (total === undefined) emit(loaded);

@@ -1,4 +1,5 @@
 import { abortError, CocaError } from "../error.js";
+import { openModelCache } from "../model-cache.js";
 import type { ImagePayload, LabelsPayload, LoadParams, LogLevel, Params } from "../protocol.js";
 import { probeWebGpu } from "../support.js";
 import type { Answer, Caption, LabelScore, ModelInfo } from "../types.js";
@@ -7,7 +8,7 @@ import { compileWasm } from "./compile.js";
 import { encodeImage } from "./encode-image.js";
 import { HandleCache } from "./handle-cache.js";
 import { macrotask } from "./macrotask.js";
-import { readModel } from "./model-files.js";
+import { ModelFiles } from "./model-files.js";
 import type { Handlers, JobContext, Server } from "./server.js";
 import { Clock, Stopwatch } from "./timing.js";
 import type { EncodedImage, Glue, LabelEmbeddings, OnToken, Session, WasmDevice } from "./wasm.js";
@@ -27,6 +28,7 @@ export class Runtime {
   readonly #images = new HandleCache<number, EncodedImage>(CACHED_IMAGES);
   readonly #classifiers = new Map<number, LabelEmbeddings>();
   #nextClassifier = 0;
+  #memory: WebAssembly.Memory | undefined;
   #loaded: Session | undefined;
 
   constructor(glue: Glue, server: Server) {
@@ -58,20 +60,33 @@ export class Runtime {
   async #load(params: LoadParams, { signal, emit }: JobContext<"load">): Promise<ModelInfo> {
     const { device: chosen, folder } = params;
     const clock = new Clock();
-    // The device is checked while the model is still on its way.
+    const warn = (message: string): void => {
+      if (params.logging) this.#server.log("warn", message);
+    };
+    const cache = params.cache ? await openModelCache() : undefined;
+    // The device is checked while the small files are on their way.
     const [device, files] = await Promise.all([
       this.#start(params, signal).then(clock.lap("runtimeMs")),
-      readModel(folder, signal, emit).then(clock.lap("downloadMs")),
+      ModelFiles.open(folder, { signal, emit, cache, warn }),
     ]);
+    const loading = this.#glue.CocaLoading.begin(device, files.contents);
+    let total: number;
+    try {
+      total = await files.readWeights(loading).then(clock.lap("downloadMs"));
+    } catch (error) {
+      loading.free();
+      throw error;
+    }
 
     clock.start();
-    const total = files.weightBytes;
     emit({ phase: "upload", loaded: 0, total });
     await macrotask();
-    const session = this.#glue.CocaSession.create(device, files.contents);
+    const session = loading.finish();
     this.#loaded = session;
     emit({ phase: "upload", loaded: total, total });
     clock.lap("uploadMs")(undefined);
+    await files.keep();
+    if (params.logging) this.#server.log("debug", `loaded; the runtime has ${this.#memory?.buffer.byteLength} bytes of memory`);
 
     clock.start();
     emit({ phase: "selftest", loaded: 0, total: 1 });
@@ -97,7 +112,8 @@ export class Runtime {
 
   /** Compiles the wasm, routes what it has to say, and starts a device that computes what it should. */
   async #start({ wasmUrl, logging, device: { kind } }: LoadParams, signal: AbortSignal): Promise<WasmDevice> {
-    await this.#glue.default({ module_or_path: await compileWasm(wasmUrl, signal) });
+    const { memory } = await this.#glue.default({ module_or_path: await compileWasm(wasmUrl, signal) });
+    this.#memory = memory;
     this.#glue.install(
       (message) => this.#server.fatal(panicError(message)),
       (level, message) => {
