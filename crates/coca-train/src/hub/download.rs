@@ -85,10 +85,10 @@ impl Client {
             let before = length(&partial);
             match self.attempt(url, path, &partial) {
                 Ok(fetched) => return Ok(fetched),
-                Err(Broken::Final(error)) if !restarted && partial.exists() => {
+                Err(Broken::Final(error)) if !restarted && before > 0 => {
                     // What an earlier run left may be what is wrong.
                     restarted = true;
-                    std::fs::remove_file(&partial)?;
+                    let _ = std::fs::remove_file(&partial);
                     eprintln!("{error:#}; downloading {url} again");
                 }
                 Err(Broken::Final(error)) => return Err(error),
@@ -251,6 +251,7 @@ fn finish(partial: &Path, path: &Path, record: &Record) -> Result<()> {
         std::io::copy(&mut File::open(partial)?, &mut hash)?;
         let found = format!("{:x}", hash.finalize());
         if !found.eq_ignore_ascii_case(expected) {
+            std::fs::remove_file(partial)?;
             bail!("what was downloaded is damaged: its SHA-256 is {found} instead of {expected}");
         }
     }
