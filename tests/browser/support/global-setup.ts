@@ -4,7 +4,7 @@ import { serve } from "./static-server";
 import { buildUserApp } from "./user-app";
 
 /** The policy under which the package promises to run. */
-const policy = [
+export const policy = [
   "default-src 'none'",
   "script-src 'self' 'wasm-unsafe-eval'",
   "worker-src 'self'",
@@ -20,6 +20,7 @@ export default async function setUp(): Promise<() => void> {
   const page = await serve([environment.page()], "frame-ancestors 'none'");
   process.env["COCA_TEST_PICTURES"] = app.pictures;
   process.env["COCA_TEST_APP"] = user.address;
+  process.env["COCA_TEST_SITE"] = app.site;
   process.env["COCA_TEST_PAGE"] = page.address;
   return () => {
     user.server.close();
