@@ -40,6 +40,9 @@ pub enum Error {
     /// A weights file is damaged or not in a format that is understood.
     #[error("weights: {0}")]
     Weights(String),
+    /// A file is not the one that `coca.json` describes (size or SHA-256).
+    #[error("{0}")]
+    Integrity(String),
     /// The tensors of a file do not fit the model.
     #[error("{0}")]
     WeightsMismatch(#[from] crate::weights::Mismatch),

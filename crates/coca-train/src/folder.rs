@@ -1,6 +1,6 @@
 //! Model folders on disk.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read};
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -9,7 +9,8 @@ use burn::tensor::Device;
 use coca_model::Coca;
 use coca_model::tasks::{CaptionOptions, Predictor};
 use coca_model::weights::{
-    Adapted, Dtype, LoadOptions, ModelFolder, SelfTest, TensorEntry, adapt, expected,
+    Adapted, Description, Dtype, LoadOptions, ModelFolder, ModelLoader, SelfTest, ShardIndex,
+    TensorEntry, adapt, expected,
 };
 use pollster::block_on;
 
@@ -25,15 +26,64 @@ pub fn read(folder: &Path) -> Result<ModelFolder> {
             ModelFolder::CONFIG
         );
     }
-    ModelFolder::from_files(|name| match std::fs::read(folder.join(name)) {
+    ModelFolder::from_files(|name| read_file(&folder.join(name)))
+        .with_context(|| format!("in the model folder {}", folder.display()))
+}
+
+/// The model of a folder, ready to use, and notes on what had to be changed to load it. Weights in safetensors files
+/// are read piece by piece, so that they are in memory once.
+pub fn open(folder: &Path, device: &Device) -> Result<(Predictor, Vec<String>)> {
+    let is_there = |name: &&str| folder.join(name).is_file();
+    let weights = ModelFolder::WEIGHTS.into_iter().find(is_there);
+    let Some(weights) = weights.filter(|name| name.contains("safetensors")) else {
+        // A PyTorch checkpoint, or nothing, of which the reader has more to say.
+        let model = read(folder)?;
+        return Ok((predictor(&model, device)?, fitted(&model, device)?.notes));
+    };
+    let description = Description::from_files(|name| read_file(&folder.join(name)))?;
+    let mut loader = ModelLoader::new(description, device)?;
+    let files = match read_file(&folder.join(ShardIndex::FILE))? {
+        Some(index) if weights == ShardIndex::FILE => {
+            let index = ShardIndex::from_json(&index)?;
+            index.files().into_iter().map(str::to_owned).collect()
+        }
+        _ => vec![weights.to_owned()],
+    };
+    for name in files {
+        let path = folder.join(&name);
+        let reading = || format!("reading {}", path.display());
+        let mut source = std::fs::File::open(&path).with_context(reading)?;
+        let mut file = loader.begin(&name, false);
+        let mut piece = vec![0; 1 << 20];
+        loop {
+            let length = source.read(&mut piece).with_context(reading)?;
+            match piece.get(..length).filter(|bytes| !bytes.is_empty()) {
+                Some(bytes) => loader.push(&mut file, bytes)?,
+                None => break,
+            }
+        }
+        loader.close(file)?;
+    }
+    let (model, description, notes) = loader.finish()?;
+    let predictor = Predictor::new(
+        model,
+        description.tokenizer,
+        description.preprocess_cfg,
+        description.coca.prompts,
+        device.clone(),
+    )?;
+    Ok((predictor, notes))
+}
+
+/// The contents of a file, or none if there is no such file.
+fn read_file(path: &Path) -> Result<Option<Vec<u8>>> {
+    match std::fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => {
-            Err(anyhow::Error::from(error)
-                .context(format!("reading {}", folder.join(name).display())))
+            Err(anyhow::Error::from(error).context(format!("reading {}", path.display())))
         }
-    })
-    .with_context(|| format!("in the model folder {}", folder.display()))
+    }
 }
 
 /// Writes a model folder: everything goes into a temporary folder beside it, which then takes its place, so that

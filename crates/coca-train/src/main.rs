@@ -10,6 +10,7 @@ mod data;
 mod device;
 mod eval;
 mod folder;
+mod hub;
 mod memory;
 mod parallel;
 mod train;

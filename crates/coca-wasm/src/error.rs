@@ -29,6 +29,7 @@ impl From<Error> for CodedError {
             Error::ImageDecode(_) => "image-decode",
             Error::ImageTooLarge { .. } => "image-too-large",
             Error::Weights(_) | Error::WeightsMismatch(_) => "weights-invalid",
+            Error::Integrity(_) => "integrity",
             Error::Input(_) => "invalid-argument",
             // The CPU fails only by giving nonsense for nonsense: NaN weights, say.
             Error::Device(message) if message.contains("poison") || message.contains("lost") => {

@@ -13,6 +13,7 @@ mod files;
 #[cfg(feature = "webgpu")]
 mod gpu;
 mod hooks;
+mod loading;
 #[cfg(feature = "webgpu")]
 mod self_check;
 mod session;
@@ -21,4 +22,5 @@ mod turns;
 
 pub use device::CocaDevice;
 pub use hooks::install;
+pub use loading::CocaLoading;
 pub use session::{CocaSession, EncodedImage, LabelEmbeddings};

@@ -3,19 +3,19 @@
 use std::ops::ControlFlow;
 
 use burn::module::Module;
+use burn::tensor::Device;
 use coca_model::generate::GenerateOptions;
 use coca_model::tasks::{
     Answer, CaptionOptions, EncodedImages, LabelScore, Predictor, PreparedImage, TextEvent,
     ZeroShotClassifier,
 };
-use coca_model::weights::{ModelFolder, SelfTest};
-use js_sys::{Function, Map};
+use coca_model::Coca;
+use coca_model::weights::{Description, SelfTest};
+use js_sys::Function;
 use serde::Serialize;
 use wasm_bindgen::prelude::*;
 
-use crate::device::CocaDevice;
 use crate::error::CodedError;
-use crate::files::take;
 use crate::settings::{Settings, limited};
 use crate::turns::with_turns;
 
@@ -84,11 +84,6 @@ impl From<LabelScore> for Score {
 
 #[wasm_bindgen]
 impl CocaSession {
-    /// Builds a model from the files of a model folder, a `Map` from names to bytes, which is emptied.
-    pub fn create(device: &CocaDevice, files: Map) -> Result<CocaSession, JsValue> {
-        Ok(Self::from_files(device, &files)?)
-    }
-
     /// `{ name?, revision?, dtype, parameters }`
     pub fn info(&self) -> Result<JsValue, JsValue> {
         to_js(&self.info)
@@ -250,27 +245,28 @@ impl CocaSession {
         &self.predictor
     }
 
-    fn from_files(device: &CocaDevice, files: &Map) -> Result<Self, CodedError> {
-        let folder = ModelFolder::from_files(|name| take(files, name))?;
-        let model = folder.model(device.device())?;
+    /// A session of a model and what belongs to it.
+    pub(crate) fn new(
+        model: Coca,
+        description: Description,
+        device: Device,
+    ) -> Result<Self, CodedError> {
+        let Description {
+            preprocess_cfg,
+            tokenizer,
+            coca,
+            ..
+        } = description;
         let info = Info {
-            name: folder.coca.name,
-            revision: folder.coca.revision,
+            name: coca.name,
+            revision: coca.revision,
             dtype: "f32",
             parameters: model.num_params() as f64,
         };
-        let (tokenizer, prompts) = (folder.tokenizer, folder.coca.prompts);
-        let predictor = Predictor::new(
-            model,
-            tokenizer,
-            folder.preprocess_cfg,
-            prompts,
-            device.device().clone(),
-        )?;
         Ok(Self {
-            predictor,
+            predictor: Predictor::new(model, tokenizer, preprocess_cfg, coca.prompts, device)?,
             info,
-            self_test: folder.coca.self_test,
+            self_test: coca.self_test,
         })
     }
 

@@ -6,7 +6,7 @@ import { serve } from "./static-server";
 import { buildUserApp, buildWithWebpack } from "./user-app";
 
 /** The policy under which the package promises to run. */
-const policy = [
+export const policy = [
   "default-src 'none'",
   "script-src 'self' 'wasm-unsafe-eval'",
   "worker-src 'self'",
@@ -29,6 +29,7 @@ export default async function setUp(): Promise<() => void> {
   process.env["COCA_TEST_APP"] = user.address;
   process.env["COCA_TEST_WEBPACK"] = webpack.address;
   process.env["COCA_TEST_PLAIN"] = plain.address;
+  process.env["COCA_TEST_SITE"] = app.site;
   process.env["COCA_TEST_PAGE"] = page.address;
   return () => {
     for (const { server } of [user, webpack, plain, page]) server.close();

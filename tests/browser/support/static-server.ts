@@ -1,5 +1,5 @@
 import { createReadStream, statSync } from "node:fs";
-import { createServer, type Server } from "node:http";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { extname, join, normalize, sep } from "node:path";
 
@@ -15,12 +15,9 @@ const types: Record<string, string> = {
   ".webmanifest": "application/manifest+json",
 };
 
-/**
- * Serves folders, the first that has the file, on 127.0.0.1 as a careful site would: with exact types and a strict
- * content security policy.
- */
-export async function serve(folders: readonly string[], policy: string): Promise<{ server: Server; address: string }> {
-  const server = createServer((request, response) => {
+/** Answers with the file of the first folder that has it, with exact types and a strict content security policy. */
+export function answerFrom(folders: readonly string[], policy: string): (request: IncomingMessage, response: ServerResponse) => void {
+  return (request, response) => {
     const path = normalize(decodeURIComponent(new URL(request.url ?? "/", "http://localhost").pathname));
     const name = path.endsWith(sep) ? join(path, "index.html") : path;
     const file = folders.map((folder) => join(folder, name)).find((file) => statSync(file, { throwIfNoEntry: false })?.isFile());
@@ -35,7 +32,12 @@ export async function serve(folders: readonly string[], policy: string): Promise
       "x-content-type-options": "nosniff",
     });
     createReadStream(file).pipe(response);
-  });
+  };
+}
+
+/** Serves folders on 127.0.0.1 as a careful site would. */
+export async function serve(folders: readonly string[], policy: string): Promise<{ server: Server; address: string }> {
+  const server = createServer(answerFrom(folders, policy));
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   return { server, address: `http://127.0.0.1:${(server.address() as AddressInfo).port}/` };
 }

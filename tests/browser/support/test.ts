@@ -13,9 +13,8 @@ export interface UserPage {
   readonly requests: string[];
 }
 
-/** Opens the user's page in a profile of its own. */
-export async function openUserPage(browser: Browser): Promise<UserPage> {
-  const address = process.env["COCA_TEST_APP"];
+/** Opens the user's page in a profile of its own, from the usual server or another. */
+export async function openUserPage(browser: Browser, address = process.env["COCA_TEST_APP"]): Promise<UserPage> {
   if (address === undefined) throw new Error("the set-up has not run");
   const context = await browser.newContext();
   const page = await context.newPage();

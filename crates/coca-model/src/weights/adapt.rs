@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 
+use super::header::TensorInfo;
 use super::state_dict::at;
 use super::{Mismatch, StateDict, TensorEntry, resize_grid, resize_sequence};
-use crate::{Error, Result};
+use crate::Result;
 
 /// How to load.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -39,133 +40,181 @@ pub fn adapt(
     expected: &BTreeMap<String, Vec<usize>>,
     options: &LoadOptions,
 ) -> Result<Adapted> {
-    let mut adapted = Adapted {
-        weights: weights.clone(),
-        notes: Vec::new(),
-    };
-    for (name, _) in weights.iter() {
-        if name.ends_with("attn_mask") && !expected.contains_key(name) {
-            adapted.weights.remove(name);
+    let mut adapter = Adapter::new(expected.clone(), options.clone());
+    let mut adapted = StateDict::new();
+    for (name, tensor) in weights.iter() {
+        for (name, tensor) in adapter.push(name, tensor.clone())? {
+            adapted.insert(name, tensor);
         }
     }
-    for (name, shape) in expected {
-        if let Some(module) = name.strip_suffix(".in_proj_weight") {
-            pack(&mut adapted.weights, module).map_err(|error| at(name, error))?;
-        } else if let Some(module) = name.strip_suffix(".q_proj_weight") {
-            unpack(&mut adapted.weights, module).map_err(|error| at(name, error))?;
-        }
-        let change = match name.as_str() {
-            "logit_scale" | "logit_bias" => logit(&mut adapted.weights, name, shape),
-            "visual.positional_embedding" => {
-                image_positions(&mut adapted.weights, name, shape, options)
-            }
-            "text.positional_embedding" => text_positions(&mut adapted.weights, name, shape),
-            _ => Ok(None),
-        };
-        adapted
-            .notes
-            .extend(change.map_err(|error| at(name, error))?);
+    let (rest, notes) = adapter.finish()?;
+    for (name, tensor) in rest {
+        adapted.insert(name, tensor);
     }
-    Ok(adapted)
+    Ok(Adapted {
+        weights: adapted,
+        notes,
+    })
 }
 
-/// Compares tensors with `expected` names and shapes. An error lists every difference; tensors that do not
-/// hold floats are errors too.
-pub(super) fn check(weights: &StateDict, expected: &BTreeMap<String, Vec<usize>>) -> Result<()> {
-    let mut mismatch = Mismatch::default();
-    for (name, shape) in expected {
-        match weights.get(name) {
-            None => mismatch.missing.push(name.clone()),
-            Some(tensor) if tensor.shape() != shape => {
-                mismatch
-                    .misshapen
-                    .push((name.clone(), shape.clone(), tensor.shape().to_vec()));
-            }
-            Some(tensor) if !tensor.dtype().is_float() => {
-                return Err(at(
-                    name,
-                    Error::Weights(format!(
-                        "a parameter cannot hold {} elements",
-                        tensor.dtype()
-                    )),
-                ));
-            }
-            Some(_) => {}
+/// A tensor and its name.
+type Named = (String, TensorEntry);
+
+/// [`adapt`] for tensors that come one at a time.
+#[derive(Debug)]
+pub(super) struct Adapter {
+    expected: BTreeMap<String, Vec<usize>>,
+    options: LoadOptions,
+    /// Projections that wait for the two they are packed with.
+    parts: StateDict,
+    notes: Vec<String>,
+    bias: bool,
+}
+
+impl Adapter {
+    pub(super) fn new(expected: BTreeMap<String, Vec<usize>>, options: LoadOptions) -> Self {
+        Self {
+            expected,
+            options,
+            parts: StateDict::new(),
+            notes: Vec::new(),
+            bias: false,
         }
     }
-    let names = weights.iter().map(|(name, _)| name);
-    mismatch.unexpected = names
-        .filter(|name| !expected.contains_key(*name))
-        .map(String::from)
-        .collect();
-    if mismatch.is_empty() {
-        Ok(())
-    } else {
-        Err(mismatch.into())
+
+    /// The tensors that a tensor of the file makes, if any yet; what has no place in the module is as it was.
+    pub(super) fn push(&mut self, name: &str, tensor: TensorEntry) -> Result<Vec<Named>> {
+        if let Some(shape) = self.expected.get(name) {
+            self.bias |= name == "logit_bias";
+            let change =
+                change(&tensor, name, shape, &self.options).map_err(|error| at(name, error))?;
+            let (tensor, note) = change.unwrap_or((tensor, None));
+            self.notes.extend(note);
+            return Ok(vec![(name.to_string(), tensor)]);
+        }
+        if name.ends_with("attn_mask") {
+            return Ok(Vec::new());
+        }
+        if let Some(module) = name.strip_suffix(".in_proj_weight")
+            && self
+                .expected
+                .contains_key(&format!("{module}.{}", PARTS[0]))
+        {
+            let rows = tensor
+                .split_rows(PARTS.len())
+                .map_err(|error| at(name, error))?;
+            let names = PARTS.map(|part| format!("{module}.{part}"));
+            return Ok(names.into_iter().zip(rows).collect());
+        }
+        if let Some(module) = module_of_part(name)
+            && self
+                .expected
+                .contains_key(&format!("{module}.in_proj_weight"))
+        {
+            self.parts.insert(name, tensor);
+            return self.join(module);
+        }
+        Ok(vec![(name.to_string(), tensor)])
     }
+
+    /// The packed projection of a module, once all of its parts are there.
+    fn join(&mut self, module: &str) -> Result<Vec<Named>> {
+        let names = PARTS.map(|part| format!("{module}.{part}"));
+        let parts: Option<Vec<_>> = names.iter().map(|name| self.parts.get(name)).collect();
+        let Some(parts) = parts else {
+            return Ok(Vec::new());
+        };
+        let packed = format!("{module}.in_proj_weight");
+        let joined = TensorEntry::join_rows(&parts).map_err(|error| at(&packed, error))?;
+        names.iter().for_each(|name| drop(self.parts.remove(name)));
+        Ok(vec![(packed, joined)])
+    }
+
+    /// What the file did not have or did not complete, and one sentence for each change that alters what the
+    /// model computes.
+    pub(super) fn finish(mut self) -> Result<(Vec<Named>, Vec<String>)> {
+        let mut rest: Vec<_> = self
+            .parts
+            .iter()
+            .map(|(name, tensor)| (name.to_string(), tensor.clone()))
+            .collect();
+        if let Some(shape) = self.expected.get("logit_bias").filter(|_| !self.bias) {
+            let zeros = vec![0.0; shape.iter().product()];
+            let zeros = TensorEntry::from_f32(shape.clone(), &zeros)?;
+            rest.push(("logit_bias".to_string(), zeros));
+            self.notes
+                .push("the file has no logit_bias; it starts at zero".into());
+        }
+        Ok((rest, self.notes))
+    }
+
+    /// Compares what a file says it holds with what the module has a place for. Sizes that [`Adapter::push`]
+    /// may change are not looked at.
+    pub(super) fn check_header(&self, tensors: &[TensorInfo]) -> Result<()> {
+        let mut mismatch = Mismatch::default();
+        for TensorInfo { name, shape, .. } in tensors {
+            let adapted = name.ends_with("attn_mask")
+                || name.ends_with(".in_proj_weight")
+                || module_of_part(name).is_some();
+            match self.expected.get(name) {
+                Some(_) if name.starts_with("logit_") || name.ends_with("positional_embedding") => {
+                }
+                Some(expected) if expected != shape => {
+                    let difference = (name.clone(), expected.clone(), shape.clone());
+                    mismatch.misshapen.push(difference);
+                }
+                None if !adapted => mismatch.unexpected.push(name.clone()),
+                _ => {}
+            }
+        }
+        mismatch.into_result()
+    }
+}
+
+/// What a tensor that the module expects has to become, and what to say about it.
+type Change = Option<(TensorEntry, Option<String>)>;
+
+fn change(
+    tensor: &TensorEntry,
+    name: &str,
+    shape: &[usize],
+    options: &LoadOptions,
+) -> Result<Change> {
+    match name {
+        "logit_scale" | "logit_bias" => logit(tensor, shape),
+        "visual.positional_embedding" => image_positions(tensor, name, shape, options),
+        "text.positional_embedding" => text_positions(tensor, name, shape),
+        _ => Ok(None),
+    }
+}
+
+/// The module that has a query, key or value projection of this name.
+fn module_of_part(name: &str) -> Option<&str> {
+    let (module, part) = name.rsplit_once('.')?;
+    PARTS.contains(&part).then_some(module)
 }
 
 /// The three parts of a packed projection, in its order.
 const PARTS: [&str; 3] = ["q_proj_weight", "k_proj_weight", "v_proj_weight"];
 
-/// Joins a module's query, key and value projections, when the file has them apart.
-fn pack(weights: &mut StateDict, module: &str) -> Result<()> {
-    let packed = format!("{module}.in_proj_weight");
-    let names = PARTS.map(|part| format!("{module}.{part}"));
-    let parts: Option<Vec<&TensorEntry>> = names.iter().map(|name| weights.get(name)).collect();
-    if let (None, Some(parts)) = (weights.get(&packed), parts) {
-        let joined = TensorEntry::join_rows(&parts)?;
-        names.iter().for_each(|name| drop(weights.remove(name)));
-        weights.insert(packed, joined);
+/// Gives a scalar the module's shape.
+fn logit(tensor: &TensorEntry, shape: &[usize]) -> Result<Change> {
+    let elements = |shape: &[usize]| shape.iter().product::<usize>();
+    if tensor.shape() == shape || elements(tensor.shape()) != elements(shape) {
+        return Ok(None);
     }
-    Ok(())
-}
-
-/// Splits a module's packed projection, when the file has it so.
-fn unpack(weights: &mut StateDict, module: &str) -> Result<()> {
-    let packed = format!("{module}.in_proj_weight");
-    let names = PARTS.map(|part| format!("{module}.{part}"));
-    if names.iter().all(|name| weights.get(name).is_none())
-        && let Some(tensor) = weights.remove(&packed)
-    {
-        for (name, part) in names.into_iter().zip(tensor.split_rows(PARTS.len())?) {
-            weights.insert(name, part);
-        }
-    }
-    Ok(())
-}
-
-/// Gives a scalar the module's shape, and a missing bias the value zero.
-fn logit(weights: &mut StateDict, name: &str, shape: &[usize]) -> Result<Option<String>> {
-    let elements: usize = shape.iter().product();
-    match weights.get(name) {
-        Some(tensor)
-            if tensor.shape() != shape && tensor.shape().iter().product::<usize>() == elements =>
-        {
-            let reshaped = tensor.reshaped(shape.to_vec())?;
-            weights.insert(name, reshaped);
-            Ok(None)
-        }
-        None if name == "logit_bias" => {
-            weights.insert(
-                name,
-                TensorEntry::from_f32(shape.to_vec(), &vec![0.0; elements])?,
-            );
-            Ok(Some("the file has no logit_bias; it starts at zero".into()))
-        }
-        _ => Ok(None),
-    }
+    Ok(Some((tensor.reshaped(shape.to_vec())?, None)))
 }
 
 /// Resizes the position embedding [1 + rows * columns, width] of the image encoder; row 0, the class token's,
 /// stays.
 fn image_positions(
-    weights: &mut StateDict,
+    tensor: &TensorEntry,
     name: &str,
     shape: &[usize],
     options: &LoadOptions,
-) -> Result<Option<String>> {
-    let Some((from, to, width)) = table_sizes(weights, name, shape) else {
+) -> Result<Change> {
+    let Some((from, to, width)) = table_sizes(tensor, shape) else {
         return Ok(None);
     };
     let grid = options
@@ -175,33 +224,32 @@ fn image_positions(
     let (Some(old), Some(new)) = (square(from - 1), grid) else {
         return Ok(None);
     };
-    let (_, values) = weights.get_f32(name)?;
+    let values = tensor.to_f32()?;
     let (class, patches) = values.split_at(width.min(values.len()));
     let mut resized = class.to_vec();
     resized.extend(resize_grid(patches, width, old, new));
-    weights.insert(name, TensorEntry::from_f32(shape.to_vec(), &resized)?);
-    Ok(Some(format!(
+    let note = format!(
         "{name} was resized from {}x{} to {}x{} patches (bicubic)",
         old.0, old.1, new.0, new.1
-    )))
+    );
+    let resized = TensorEntry::from_f32(shape.to_vec(), &resized)?;
+    Ok(Some((resized, Some(note))))
 }
 
 /// Resizes the position embedding [positions, width] of the unimodal text decoder.
-fn text_positions(weights: &mut StateDict, name: &str, shape: &[usize]) -> Result<Option<String>> {
-    let Some((from, to, width)) = table_sizes(weights, name, shape) else {
+fn text_positions(tensor: &TensorEntry, name: &str, shape: &[usize]) -> Result<Change> {
+    let Some((from, to, width)) = table_sizes(tensor, shape) else {
         return Ok(None);
     };
-    let (_, values) = weights.get_f32(name)?;
-    let resized = resize_sequence(&values, width, to);
-    weights.insert(name, TensorEntry::from_f32(shape.to_vec(), &resized)?);
-    Ok(Some(format!(
-        "{name} was resized from {from} to {to} positions (linear)"
-    )))
+    let resized = resize_sequence(&tensor.to_f32()?, width, to);
+    let note = format!("{name} was resized from {from} to {to} positions (linear)");
+    let resized = TensorEntry::from_f32(shape.to_vec(), &resized)?;
+    Ok(Some((resized, Some(note))))
 }
 
 /// Rows of the file, rows of the module and the common width, when only the rows differ and neither has none.
-fn table_sizes(weights: &StateDict, name: &str, shape: &[usize]) -> Option<(usize, usize, usize)> {
-    match (weights.get(name)?.shape(), shape) {
+fn table_sizes(tensor: &TensorEntry, shape: &[usize]) -> Option<(usize, usize, usize)> {
+    match (tensor.shape(), shape) {
         (&[from, old], &[to, width])
             if old == width && width > 0 && from != to && from > 0 && to > 0 =>
         {
@@ -220,6 +268,17 @@ fn square(area: usize) -> Option<(usize, usize)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Error;
+
+    fn check(weights: &StateDict, expected: &BTreeMap<String, Vec<usize>>) -> Result<()> {
+        let mut mismatch = Mismatch::default();
+        for (name, tensor) in weights.iter() {
+            mismatch.compare(name, tensor, expected)?;
+        }
+        let names = expected.keys().filter(|name| weights.get(name).is_none());
+        mismatch.missing = names.cloned().collect();
+        mismatch.into_result()
+    }
 
     fn dict(tensors: &[(&str, &[usize])]) -> StateDict {
         let tensor = |(name, shape): &(&str, &[usize])| {
@@ -380,6 +439,30 @@ mod tests {
                 &[("visual.positional_embedding", &[10, 2])],
                 &LoadOptions::default(),
             );
+        }
+    }
+
+    #[test]
+    fn a_header_is_compared_before_its_tensors() {
+        let info = |name: &str, shape: &[usize]| TensorInfo {
+            name: name.into(),
+            dtype: super::super::Dtype::F32,
+            shape: shape.to_vec(),
+        };
+        let module: &[(&str, &[usize])] = &[("w", &[2]), ("visual.positional_embedding", &[5, 2])];
+        let adapter = Adapter::new(shapes(module), LoadOptions::default());
+        let fine = [
+            info("w", &[2]),
+            info("visual.positional_embedding", &[10, 2]),
+            info("a.attn_mask", &[1]),
+        ];
+        adapter.check_header(&fine).unwrap();
+        match adapter.check_header(&[info("w", &[3]), info("stranger", &[1])]) {
+            Err(Error::WeightsMismatch(found)) => {
+                assert_eq!(found.unexpected, ["stranger"]);
+                assert_eq!(found.misshapen, [("w".to_string(), vec![2], vec![3])]);
+            }
+            other => panic!("{other:?}"),
         }
     }
 

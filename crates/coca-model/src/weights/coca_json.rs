@@ -37,6 +37,9 @@ pub struct CocaJson {
 impl CocaJson {
     /// The file's name.
     pub const FILE: &str = "coca.json";
+    /// The field that says how the weights are quantised, for people and programs that choose between models;
+    /// the weights' files themselves say how to read them.
+    pub const QUANTISATION: &str = "quantisation";
 
     /// Reads the file. An error if it is not such JSON, or if a prompt template has no place for its
     /// argument.
@@ -148,15 +151,20 @@ impl FileRecord {
 
     /// Whether the file `name` still is what was recorded.
     pub fn check(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        if self.bytes != bytes.len() as u64 {
-            let (expected, found) = (self.bytes, bytes.len());
-            return Err(Error::Weights(format!(
+        self.compare(name, &Self::of(bytes))
+    }
+
+    /// Whether the file `name`, of which `found` is the record, is the one that was recorded.
+    pub(super) fn compare(&self, name: &str, found: &Self) -> Result<()> {
+        if self.bytes != found.bytes {
+            let (expected, found) = (self.bytes, found.bytes);
+            return Err(Error::Integrity(format!(
                 "{name} has {found} bytes instead of {expected}; download it again"
             )));
         }
-        if !self.sha256.eq_ignore_ascii_case(&Self::of(bytes).sha256) {
+        if !self.sha256.eq_ignore_ascii_case(&found.sha256) {
             let expected = &self.sha256;
-            return Err(Error::Weights(format!(
+            return Err(Error::Integrity(format!(
                 "the SHA-256 of {name} is not {expected}; download it again"
             )));
         }

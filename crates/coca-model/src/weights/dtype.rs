@@ -2,6 +2,7 @@
 
 use half::{bf16, f16};
 
+use super::quant;
 use crate::{Error, Result};
 
 /// The type of a stored tensor's elements, little-endian.
@@ -33,26 +34,36 @@ pub enum Dtype {
     U8,
     /// One byte, 0 or 1.
     Bool,
+    /// Quantised matrix, 8.5 bits an element; see the documentation of the weights' format.
+    Q8,
+    /// Quantised matrix, 4.5625 bits an element.
+    Q4,
 }
 
 impl Dtype {
-    /// Bytes of one element.
-    pub fn size(self) -> usize {
+    /// Bytes of one element; none for quantised types, whose elements share bytes.
+    pub fn size(self) -> Option<usize> {
         match self {
-            Dtype::F64 | Dtype::I64 | Dtype::U64 => 8,
-            Dtype::F32 | Dtype::I32 | Dtype::U32 => 4,
-            Dtype::F16 | Dtype::BF16 | Dtype::I16 | Dtype::U16 => 2,
-            Dtype::I8 | Dtype::U8 | Dtype::Bool => 1,
+            Dtype::F64 | Dtype::I64 | Dtype::U64 => Some(8),
+            Dtype::F32 | Dtype::I32 | Dtype::U32 => Some(4),
+            Dtype::F16 | Dtype::BF16 | Dtype::I16 | Dtype::U16 => Some(2),
+            Dtype::I8 | Dtype::U8 | Dtype::Bool => Some(1),
+            Dtype::Q8 | Dtype::Q4 => None,
         }
     }
 
-    /// Whether the elements are floating-point numbers: the only ones that are converted, and that a
-    /// parameter has.
+    /// Whether the elements stand for real numbers: the only ones that are converted, and that a parameter
+    /// has.
     pub fn is_float(self) -> bool {
-        matches!(self, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16)
+        matches!(self, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16) || self.is_quantised()
     }
 
-    /// The name safetensors uses, for example `BF16`.
+    /// Whether the elements share scales in blocks.
+    pub fn is_quantised(self) -> bool {
+        matches!(self, Dtype::Q8 | Dtype::Q4)
+    }
+
+    /// The name safetensors uses, for example `BF16`; `Q8` and `Q4` are this crate's.
     pub fn name(self) -> &'static str {
         match self {
             Dtype::F64 => "F64",
@@ -68,19 +79,26 @@ impl Dtype {
             Dtype::U16 => "U16",
             Dtype::U8 => "U8",
             Dtype::Bool => "BOOL",
+            Dtype::Q8 => "Q8",
+            Dtype::Q4 => "Q4",
         }
     }
 
-    /// Bytes of a tensor of this type, or none if the number does not fit the address space.
+    /// Bytes of a tensor of this type, or none if the number does not fit the address space, or if a tensor
+    /// of this shape cannot have this type.
     pub(super) fn bytes_of(self, shape: &[usize]) -> Option<usize> {
-        shape
-            .iter()
-            .try_fold(self.size(), |bytes, &dim| bytes.checked_mul(dim))
+        match self.size() {
+            Some(size) => shape
+                .iter()
+                .try_fold(size, |bytes, &dim| bytes.checked_mul(dim)),
+            None => quant::bytes_of(self, shape),
+        }
     }
 
-    /// Decodes floats to f32; f64 is rounded.
-    pub(super) fn decode(self, bytes: &[u8]) -> Result<Vec<f32>> {
+    /// Decodes a tensor of floats to f32; f64 is rounded.
+    pub(super) fn decode(self, shape: &[usize], bytes: &[u8]) -> Result<Vec<f32>> {
         Ok(match self {
+            Dtype::Q8 | Dtype::Q4 => quant::decode(self, shape, bytes)?,
             Dtype::F64 => bytes
                 .as_chunks()
                 .0
@@ -114,16 +132,19 @@ impl Dtype {
         })
     }
 
-    /// Encodes f32 values as floats of this type, rounding to nearest even. An error if a finite value would
-    /// become infinite, which half precision does above 65504.
-    pub(super) fn encode(self, values: &[f32]) -> Result<Vec<u8>> {
+    /// Encodes a tensor of f32 values as floats of this type, rounding to nearest even, or quantises it. An
+    /// error if a finite value would become infinite, which half precision does above 65504.
+    pub(super) fn encode(self, shape: &[usize], values: &[f32]) -> Result<Vec<u8>> {
+        let Some(size) = self.size() else {
+            return quant::encode(self, shape, values);
+        };
         let overflow = |value: &f32| {
             Error::Weights(format!(
                 "the value {value} does not fit {}; use BF16 or F32",
                 self.name()
             ))
         };
-        let mut bytes = Vec::with_capacity(values.len() * self.size());
+        let mut bytes = Vec::with_capacity(values.len() * size);
         for value in values {
             match self {
                 Dtype::F64 => bytes.extend(f64::from(*value).to_le_bytes()),
@@ -168,9 +189,9 @@ mod tests {
     fn floats_round_trip_where_they_are_representable() {
         let values = [0.0, -1.5, 0.15625, 1024.0, f32::INFINITY];
         for dtype in [Dtype::F64, Dtype::F32, Dtype::F16, Dtype::BF16] {
-            let bytes = dtype.encode(&values).unwrap();
-            assert_eq!(bytes.len(), values.len() * dtype.size());
-            assert_eq!(dtype.decode(&bytes).unwrap(), values, "{dtype}");
+            let bytes = dtype.encode(&[5], &values).unwrap();
+            assert_eq!(bytes.len(), values.len() * dtype.size().unwrap());
+            assert_eq!(dtype.decode(&[5], &bytes).unwrap(), values, "{dtype}");
         }
     }
 
@@ -178,13 +199,13 @@ mod tests {
     fn half_precision_rounds_to_nearest() {
         assert_eq!(
             Dtype::F16
-                .decode(&Dtype::F16.encode(&[0.1]).unwrap())
+                .decode(&[1], &Dtype::F16.encode(&[1], &[0.1]).unwrap())
                 .unwrap(),
             [0.099_975_586]
         );
         assert_eq!(
             Dtype::BF16
-                .decode(&Dtype::BF16.encode(&[0.1]).unwrap())
+                .decode(&[1], &Dtype::BF16.encode(&[1], &[0.1]).unwrap())
                 .unwrap(),
             [0.100_097_656]
         );
@@ -192,16 +213,19 @@ mod tests {
 
     #[test]
     fn overflow_is_an_error_not_an_infinity() {
-        let error = Dtype::F16.encode(&[1.0, 1e5]).unwrap_err().to_string();
+        let error = Dtype::F16
+            .encode(&[2], &[1.0, 1e5])
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("100000") && error.contains("F16"), "{error}");
-        assert!(Dtype::BF16.encode(&[f32::MAX]).is_err());
-        assert!(Dtype::F16.encode(&[f32::NAN]).is_ok());
+        assert!(Dtype::BF16.encode(&[1], &[f32::MAX]).is_err());
+        assert!(Dtype::F16.encode(&[1], &[f32::NAN]).is_ok());
     }
 
     #[test]
     fn integers_are_neither_decoded_nor_made() {
-        assert!(Dtype::I64.decode(&[0; 8]).is_err());
-        assert!(Dtype::U8.encode(&[1.0]).is_err());
+        assert!(Dtype::I64.decode(&[1], &[0; 8]).is_err());
+        assert!(Dtype::U8.encode(&[1], &[1.0]).is_err());
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The model folder: everything of a model, as open_clip's hub repositories hold it. Bytes only: the caller
 //! reads and writes the files.
 
+use std::collections::BTreeMap;
+
 use burn::tensor::Device;
 use serde_json::{Value, json};
 
@@ -9,6 +11,31 @@ use crate::config::{ModelConfig, TextConfig};
 use crate::preprocess::{PreprocessConfig, Preprocessor};
 use crate::tokenizer::Tokenizer;
 use crate::{Coca, Error, Result};
+
+/// All of a model folder but its weights.
+#[derive(Clone, Debug)]
+pub struct Description {
+    /// The model's shape.
+    pub model_cfg: ModelConfig,
+    /// How images become its input. The size is always the model's.
+    pub preprocess_cfg: PreprocessConfig,
+    /// How texts become its input.
+    pub tokenizer: Tokenizer,
+    /// This project's additions; the defaults when the folder is open_clip's.
+    pub coca: CocaJson,
+}
+
+impl Description {
+    /// Reads the small files of a folder as [`ModelFolder::from_files`] does.
+    ///
+    /// # Errors
+    /// Those of `read`, and a missing, damaged or inconsistent file.
+    pub fn from_files<E: From<Error>>(
+        read: impl FnMut(&str) -> Result<Option<Vec<u8>>, E>,
+    ) -> Result<Self, E> {
+        Files::new(read)?.description()
+    }
+}
 
 /// The contents of a model folder.
 #[derive(Clone, Debug)]
@@ -73,28 +100,19 @@ impl ModelFolder {
     pub fn from_files<E: From<Error>>(
         read: impl FnMut(&str) -> Result<Option<Vec<u8>>, E>,
     ) -> Result<Self, E> {
-        let mut files = Files {
-            read,
-            coca: CocaJson::default(),
-        };
-        if let Some(json) = files.get(CocaJson::FILE)? {
-            files.coca = CocaJson::from_json(&json)?;
-        }
-        let config = files.get(Self::CONFIG)?.ok_or_else(|| {
-            Error::Config(format!(
-                "there is no {}; is this a model folder?",
-                Self::CONFIG
-            ))
-        })?;
-        let (model_cfg, preprocess_cfg) = read_config(&config)?;
-        let tokenizer = read_tokenizer(&model_cfg.text_cfg, files.get(Self::TOKENIZER)?)?;
-        let weights = files.weights()?;
+        let mut files = Files::new(read)?;
+        let Description {
+            model_cfg,
+            preprocess_cfg,
+            tokenizer,
+            coca,
+        } = files.description()?;
         Ok(Self {
             model_cfg,
             preprocess_cfg,
             tokenizer,
-            weights,
-            coca: files.coca,
+            weights: files.weights()?,
+            coca,
         })
     }
 
@@ -127,10 +145,17 @@ impl ModelFolder {
                 self.tokenizer.tokenizer_config_json()?.as_bytes(),
             )?;
         }
+        let dtype = dtype.into();
         for file in self.weights.shards(shard_bytes, dtype) {
             let (name, bytes) = file?;
             record(&name, &bytes)?;
         }
+        match self.quantisation(dtype) {
+            Some(quantisation) => coca
+                .other
+                .insert(CocaJson::QUANTISATION.into(), quantisation),
+            None => coca.other.remove(CocaJson::QUANTISATION),
+        };
         write(CocaJson::FILE, &coca.to_json()?)
     }
 
@@ -144,6 +169,25 @@ impl ModelFolder {
                 grid: Some((rows, columns)),
             },
         )
+    }
+
+    /// What `coca.json` says about weights that are written as `dtype`: their type, and how many tensors have
+    /// it and the others. None if no tensor is quantised.
+    fn quantisation(&self, dtype: Option<Dtype>) -> Option<Value> {
+        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+        let mut main = None;
+        for (name, tensor) in self.weights.iter() {
+            let target = dtype.filter(|_| tensor.dtype().is_float());
+            let stored = target.map_or(tensor.dtype(), |target| {
+                StateDict::stored_as(name, tensor.shape(), target)
+            });
+            main = main.or(Some(stored).filter(|dtype| *dtype == Dtype::Q4));
+            *counts
+                .entry(stored.name().to_ascii_lowercase())
+                .or_default() += 1;
+        }
+        let main = main.or_else(|| counts.contains_key("q8").then_some(Dtype::Q8))?;
+        Some(json!({ "format": 1, "dtype": main.name().to_ascii_lowercase(), "tensors": counts }))
     }
 
     fn config_json(&self) -> Result<Vec<u8>> {
@@ -160,6 +204,38 @@ struct Files<R> {
 }
 
 impl<R> Files<R> {
+    fn new<E: From<Error>>(read: R) -> Result<Self, E>
+    where
+        R: FnMut(&str) -> Result<Option<Vec<u8>>, E>,
+    {
+        let coca = CocaJson::default();
+        let mut files = Self { read, coca };
+        if let Some(json) = files.get(CocaJson::FILE)? {
+            files.coca = CocaJson::from_json(&json)?;
+        }
+        Ok(files)
+    }
+
+    fn description<E: From<Error>>(&mut self) -> Result<Description, E>
+    where
+        R: FnMut(&str) -> Result<Option<Vec<u8>>, E>,
+    {
+        let config = self.get(ModelFolder::CONFIG)?.ok_or_else(|| {
+            Error::Config(format!(
+                "there is no {}; is this a model folder?",
+                ModelFolder::CONFIG
+            ))
+        })?;
+        let (model_cfg, preprocess_cfg) = read_config(&config)?;
+        let tokenizer = self.get(ModelFolder::TOKENIZER)?;
+        Ok(Description {
+            tokenizer: read_tokenizer(&model_cfg.text_cfg, tokenizer)?,
+            model_cfg,
+            preprocess_cfg,
+            coca: self.coca.clone(),
+        })
+    }
+
     fn get<E: From<Error>>(&mut self, name: &str) -> Result<Option<Vec<u8>>, E>
     where
         R: FnMut(&str) -> Result<Option<Vec<u8>>, E>,
@@ -312,7 +388,6 @@ mod tests {
     use super::*;
     use crate::weights::TensorEntry;
     use proptest::prelude::*;
-    use std::collections::BTreeMap;
 
     type Folder = BTreeMap<String, Vec<u8>>;
 

@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 
-use super::adapt::check;
-use super::{LoadOptions, StateDict, TensorEntry, adapt};
+use super::adapt::Adapter;
+use super::header::TensorInfo;
+use super::reader::TensorSink;
+use super::state_dict::at;
+use super::{LoadOptions, Mismatch, StateDict, TensorEntry};
 use crate::{Error, Result};
 
 /// Names and shapes of a module's floating-point parameters; nothing is initialised for it.
@@ -16,22 +19,116 @@ pub fn expected<M: Module>(module: &M) -> BTreeMap<String, Vec<usize>> {
     shapes.found
 }
 
-/// Puts `weights` into a module: [`adapt`]ed, compared in names and shapes, converted to the float type of
-/// the module's device. Devices, gradient settings and parameter ids stay.
+/// Puts `weights` into a module: [`adapt`](super::adapt())ed, compared in names and shapes, converted to the
+/// float type of the module's device. Devices, gradient settings and parameter ids stay.
 ///
 /// # Errors
 /// [`Error::WeightsMismatch`] if a tensor is missing, has no place or another shape; nothing is loaded then.
 pub fn load<M: Module>(module: M, weights: &StateDict, options: &LoadOptions) -> Result<M> {
-    let expected = expected(&module);
-    let weights = adapt(weights, &expected, options)?.weights;
-    check(&weights, &expected)?;
-    let mut loader = Loader {
-        path: Path::default(),
-        weights,
-        error: None,
-    };
-    let module = module.map(&mut loader);
-    loader.error.map_or(Ok(module), Err)
+    let mut loader = Loader::new(module, options);
+    for (name, tensor) in weights.iter() {
+        loader.tensor(name, tensor.clone())?;
+    }
+    Ok(loader.finish()?.0)
+}
+
+/// [`load`] for tensors that come one at a time, in any order: each goes to the device at once, and is in memory
+/// only until then.
+#[derive(Debug)]
+pub struct Loader<M> {
+    module: M,
+    device: Option<Device>,
+    expected: BTreeMap<String, Vec<usize>>,
+    adapter: Adapter,
+    /// On the device, flat.
+    placed: BTreeMap<String, Tensor<1>>,
+    mismatch: Mismatch,
+}
+
+impl<M: Module> Loader<M> {
+    /// A loader of a module's parameters. What the module holds now is never computed if it has not been used.
+    pub fn new(module: M, options: &LoadOptions) -> Self {
+        let mut shapes = Shapes::default();
+        module.visit(&mut shapes);
+        Self {
+            module,
+            device: shapes.device,
+            adapter: Adapter::new(shapes.found.clone(), options.clone()),
+            expected: shapes.found,
+            placed: BTreeMap::new(),
+            mismatch: Mismatch::default(),
+        }
+    }
+
+    /// The module with its weights, and one sentence for each change that alters what it computes.
+    ///
+    /// # Errors
+    /// [`Error::WeightsMismatch`] with every tensor that is missing, had no place or another shape.
+    pub fn finish(mut self) -> Result<(M, Vec<String>)> {
+        let adapter = std::mem::replace(
+            &mut self.adapter,
+            Adapter::new(BTreeMap::new(), LoadOptions::default()),
+        );
+        let (rest, notes) = adapter.finish()?;
+        for (name, tensor) in rest {
+            self.place(&name, tensor)?;
+        }
+        let missing = self
+            .expected
+            .keys()
+            .filter(|name| !self.placed.contains_key(*name));
+        let misshapen = &self.mismatch.misshapen;
+        self.mismatch.missing = missing
+            .filter(|name| !misshapen.iter().any(|(other, ..)| other == *name))
+            .cloned()
+            .collect();
+        self.mismatch.into_result()?;
+        let mut placer = Placer {
+            path: Path::default(),
+            placed: self.placed,
+        };
+        Ok((self.module.map(&mut placer), notes))
+    }
+
+    fn place(&mut self, name: &str, tensor: TensorEntry) -> Result<()> {
+        if !self.mismatch.compare(name, &tensor, &self.expected)? {
+            return Ok(());
+        }
+        let values = tensor.to_f32().map_err(|error| at(name, error))?;
+        drop(tensor);
+        let Some(device) = &self.device else {
+            return Ok(());
+        };
+        let tensor = flat(values, device);
+        match self.placed.insert(name.to_string(), tensor) {
+            None => Ok(()),
+            Some(_) => Err(Error::Weights(format!(
+                "tensor `{name}` is in two shards; the shards are not of one model"
+            ))),
+        }
+    }
+}
+
+impl<M: Module> TensorSink for Loader<M> {
+    /// Refuses a file with tensors that have no place or another shape, before their bytes are read.
+    fn header(&mut self, tensors: &[TensorInfo]) -> Result<()> {
+        self.adapter.check_header(tensors)
+    }
+
+    fn tensor(&mut self, name: &str, tensor: TensorEntry) -> Result<()> {
+        for (name, tensor) in self.adapter.push(name, tensor)? {
+            self.place(&name, tensor)?;
+        }
+        Ok(())
+    }
+}
+
+/// Values on the device, which has no use for the host's copy any more.
+fn flat(values: Vec<f32>, device: &Device) -> Tensor<1> {
+    let length = values.len();
+    device.memory_persistent_allocations(TensorData::new(values, [length]), |data| {
+        Tensor::<1>::from_data(data, device)
+    })
 }
 
 /// Takes the weights out of a module, as f32. `logit_scale` and `logit_bias` become scalars, as open_clip has
@@ -72,6 +169,8 @@ impl Path {
 struct Shapes {
     path: Path,
     found: BTreeMap<String, Vec<usize>>,
+    /// The device of a module, which is one.
+    device: Option<Device>,
 }
 
 impl ModuleVisitor for Shapes {
@@ -86,16 +185,16 @@ impl ModuleVisitor for Shapes {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         self.found
             .insert(self.path.name(), param.lazy_shape().to_vec());
+        self.device.get_or_insert_with(|| param.lazy_device());
     }
 }
 
-struct Loader {
+struct Placer {
     path: Path,
-    weights: StateDict,
-    error: Option<Error>,
+    placed: BTreeMap<String, Tensor<1>>,
 }
 
-impl ModuleMapper for Loader {
+impl ModuleMapper for Placer {
     fn enter_module(&mut self, name: &str, _container_type: &str) {
         self.path.0.push(name.to_string());
     }
@@ -105,20 +204,12 @@ impl ModuleMapper for Loader {
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let name = self.path.name();
-        let (shape, values) = match self.weights.get_f32(&name) {
-            Ok(tensor) => tensor,
-            Err(error) => {
-                self.error.get_or_insert(error);
-                return param;
-            }
+        // Every parameter was found in the same walk before.
+        let Some(tensor) = self.placed.remove(&self.path.name()) else {
+            return param;
         };
-        let device = param.lazy_device();
-        let tensor = device.memory_persistent_allocations(TensorData::new(values, shape), |data| {
-            Tensor::<D>::from_data(data, &device)
-        });
-        let id = param.id;
-        param.transform_for_load(tensor, id)
+        let (shape, id) = (param.lazy_shape(), param.id);
+        param.transform_for_load(tensor.reshape(shape.dims::<D>()), id)
     }
 }
 
@@ -151,7 +242,7 @@ impl ModuleVisitor for Saver {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::weights::{Dtype, Mismatch};
+    use crate::weights::Dtype;
     use burn::tensor::Device;
 
     #[derive(Module, Debug)]

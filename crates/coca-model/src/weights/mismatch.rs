@@ -1,6 +1,11 @@
 //! What to say when the tensors of a file are not those of the model.
 
+use std::collections::BTreeMap;
 use std::fmt;
+
+use super::TensorEntry;
+use super::state_dict::at;
+use crate::{Error, Result};
 
 /// How the tensors of a file differ from the parameters of a module.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -20,6 +25,37 @@ impl Mismatch {
     /// Whether the tensors fit after all.
     pub fn is_empty(&self) -> bool {
         self.missing.is_empty() && self.unexpected.is_empty() && self.misshapen.is_empty()
+    }
+
+    /// Whether a tensor has a place among the `expected` names and shapes; if not, that is noted. An error if
+    /// it has one but holds integers.
+    pub(super) fn compare(
+        &mut self,
+        name: &str,
+        tensor: &TensorEntry,
+        expected: &BTreeMap<String, Vec<usize>>,
+    ) -> Result<bool> {
+        match expected.get(name) {
+            None => self.unexpected.push(name.to_string()),
+            Some(shape) if shape != tensor.shape() => {
+                let difference = (name.to_string(), shape.clone(), tensor.shape().to_vec());
+                self.misshapen.push(difference);
+            }
+            Some(_) if !tensor.dtype().is_float() => {
+                let what = format!("a parameter cannot hold {} elements", tensor.dtype());
+                return Err(at(name, Error::Weights(what)));
+            }
+            Some(_) => return Ok(true),
+        }
+        Ok(false)
+    }
+
+    /// Nothing, or itself as an error.
+    pub(super) fn into_result(self) -> Result<()> {
+        match self.is_empty() {
+            true => Ok(()),
+            false => Err(self.into()),
+        }
     }
 }
 

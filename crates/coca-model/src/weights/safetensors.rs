@@ -4,35 +4,45 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use safetensors::{Dtype as FileDtype, SafeTensors, View};
+use ::safetensors::{Dtype as FileDtype, SafeTensors, View};
 
+use super::header::{Header, Part, QUANTISED, QuantisedTensor};
 use super::state_dict::at;
-use super::{Dtype, StateDict, TensorEntry};
+use super::{Dtype, StateDict, TensorEntry, quant};
 use crate::{Error, Result};
 
 /// Bytes in front of the header: its length as a little-endian u64.
-const LENGTH_BYTES: usize = 8;
+pub(super) const LENGTH_BYTES: usize = 8;
 
 impl StateDict {
-    /// Reads a safetensors file; the tensors share its bytes. An error if the header is damaged, the file
+    /// Reads a safetensors file; plain tensors share its bytes. An error if the header is damaged, the file
     /// truncated, or an element type is one that weights do not have.
     pub fn from_safetensors(bytes: Vec<u8>) -> Result<Self> {
-        let (header, metadata) = SafeTensors::read_metadata(&bytes).map_err(|error| {
+        let (length, metadata) = SafeTensors::read_metadata(&bytes).map_err(|error| {
             Error::Weights(format!(
                 "not a complete safetensors file ({error}); download or write it again"
             ))
         })?;
-        let data = header.saturating_add(LENGTH_BYTES);
+        let header = Header::new(&metadata)?;
+        let data = length.saturating_add(LENGTH_BYTES);
         let buffer = Arc::new(bytes);
+        let mut parts: Vec<&Part> = header.parts.iter().collect();
+        parts.sort_by_key(|part| (part.tensor, part.component));
+        let parts = parts.chunk_by(|a, b| a.tensor == b.tensor);
         let mut dict = StateDict::new();
-        for (name, info) in metadata.tensors() {
-            let tensor = Dtype::from_file(info.dtype).and_then(|dtype| {
-                let (start, end) = info.data_offsets;
-                let range = data.saturating_add(start)..data.saturating_add(end);
-                TensorEntry::view(dtype, info.shape.clone(), buffer.clone(), range)
+        for (info, parts) in header.tensors.iter().zip(parts) {
+            let mut ranges = parts.iter().map(|part| {
+                data.saturating_add(part.range.start)..data.saturating_add(part.range.end)
             });
-            let tensor = tensor.map_err(|error| at(&name, error))?;
-            dict.insert(name, tensor);
+            let (dtype, shape) = (info.dtype, info.shape.clone());
+            let tensor = if dtype.is_quantised() {
+                let parts: Option<Vec<&[u8]>> = ranges.map(|range| buffer.get(range)).collect();
+                TensorEntry::new(dtype, shape, parts.unwrap_or_default().concat())
+            } else {
+                let range = ranges.next().unwrap_or(0..0);
+                TensorEntry::view(dtype, shape, buffer.clone(), range)
+            };
+            dict.insert(&info.name, tensor.map_err(|error| at(&info.name, error))?);
         }
         Ok(dict)
     }
@@ -63,30 +73,92 @@ pub(super) fn write<'a>(
 ) -> Result<Vec<u8>> {
     let mut header = HashMap::from([("format".to_string(), "pt".to_string())]);
     header.extend(metadata.clone());
-    safetensors::serialize(tensors, Some(header))
-        .map_err(|error| Error::Weights(format!("cannot write safetensors: {error}")))
+    let mut quantised = BTreeMap::new();
+    let mut stored = Vec::new();
+    for (name, tensor) in tensors {
+        if tensor.dtype().is_quantised() {
+            quantised.insert(name, QuantisedTensor::of(tensor.dtype(), tensor.shape()));
+        }
+        stored.extend(Stored::parts_of(name, tensor)?);
+    }
+    let unwritable = |error: &dyn std::fmt::Display| {
+        Error::Weights(format!("cannot write safetensors: {error}"))
+    };
+    if !quantised.is_empty() {
+        let json = serde_json::to_string(&quantised).map_err(|error| unwritable(&error))?;
+        header.insert(QUANTISED.to_string(), json);
+    }
+    let stored = stored.iter().map(|(name, tensor)| (name.as_str(), tensor));
+    ::safetensors::serialize(stored, Some(header)).map_err(|error| unwritable(&error))
 }
 
-impl View for &TensorEntry {
+/// Names of the tensors that hold a tensor of this type and shape in a file.
+pub(super) fn file_names(name: &str, dtype: Dtype, shape: &[usize]) -> Vec<String> {
+    match quant::components(dtype, shape) {
+        Some(parts) => parts
+            .iter()
+            .map(|part| format!("{name}{}", part.suffix))
+            .collect(),
+        None => vec![name.to_string()],
+    }
+}
+
+/// A tensor as the file has it.
+struct Stored<'a> {
+    dtype: FileDtype,
+    shape: Vec<usize>,
+    bytes: &'a [u8],
+}
+
+impl<'a> Stored<'a> {
+    fn parts_of(name: &str, tensor: &'a TensorEntry) -> Result<Vec<(String, Self)>> {
+        let Some(components) = quant::components(tensor.dtype(), tensor.shape()) else {
+            let plain = Self {
+                dtype: tensor.dtype().to_file()?,
+                shape: tensor.shape().to_vec(),
+                bytes: tensor.bytes(),
+            };
+            return Ok(vec![(name.to_string(), plain)]);
+        };
+        let mut rest = tensor.bytes();
+        let mut parts = Vec::new();
+        for component in components {
+            let size = component.dtype.bytes_of(&component.shape).unwrap_or(0);
+            let (bytes, after) = rest.split_at_checked(size).unwrap_or((rest, &[]));
+            rest = after;
+            parts.push((
+                format!("{name}{}", component.suffix),
+                Self {
+                    dtype: component.dtype.to_file()?,
+                    shape: component.shape,
+                    bytes,
+                },
+            ));
+        }
+        Ok(parts)
+    }
+}
+
+impl View for &Stored<'_> {
     fn dtype(&self) -> FileDtype {
-        TensorEntry::dtype(self).to_file()
+        self.dtype
     }
 
     fn shape(&self) -> &[usize] {
-        TensorEntry::shape(self)
+        &self.shape
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
-        self.bytes().into()
+        self.bytes.into()
     }
 
     fn data_len(&self) -> usize {
-        self.bytes().len()
+        self.bytes.len()
     }
 }
 
 impl Dtype {
-    fn from_file(dtype: FileDtype) -> Result<Self> {
+    pub(super) fn from_file(dtype: FileDtype) -> Result<Self> {
         Ok(match dtype {
             FileDtype::F64 => Dtype::F64,
             FileDtype::F32 => Dtype::F32,
@@ -109,8 +181,9 @@ impl Dtype {
         })
     }
 
-    fn to_file(self) -> FileDtype {
-        match self {
+    /// The type in a file; an error for quantised ones, which are several tensors there.
+    pub(super) fn to_file(self) -> Result<FileDtype> {
+        Ok(match self {
             Dtype::F64 => FileDtype::F64,
             Dtype::F32 => FileDtype::F32,
             Dtype::F16 => FileDtype::F16,
@@ -124,7 +197,12 @@ impl Dtype {
             Dtype::U16 => FileDtype::U16,
             Dtype::U8 => FileDtype::U8,
             Dtype::Bool => FileDtype::BOOL,
-        }
+            Dtype::Q8 | Dtype::Q4 => {
+                return Err(Error::Weights(format!(
+                    "{self} is not a type of safetensors"
+                )));
+            }
+        })
     }
 }
 
@@ -203,7 +281,7 @@ mod tests {
             let mut dict = StateDict::new();
             dict.insert(
                 "x",
-                TensorEntry::new(dtype, vec![3], vec![1; 3 * dtype.size()]).unwrap(),
+                TensorEntry::new(dtype, vec![3], vec![1; 3 * dtype.size().unwrap()]).unwrap(),
             );
             let bytes = dict.to_safetensors(Dtype::F16, &BTreeMap::new()).unwrap();
             assert_eq!(StateDict::from_safetensors(bytes).unwrap(), dict, "{dtype}");
@@ -227,6 +305,86 @@ mod tests {
                 .unwrap();
         let address = |name: &str| dict.get(name).unwrap().bytes().as_ptr() as usize;
         assert!(address("a.weight").abs_diff(address("scalar")) < 100);
+    }
+
+    /// A scalar, a vector and two matrices that are quantised.
+    fn quantised(dtype: Dtype) -> Vec<u8> {
+        let values: Vec<f32> = (0..64 * 96)
+            .map(|i| ((i * 37 % 101) as f32 - 50.0) / 40.0)
+            .collect();
+        let mut dict = sample();
+        dict.insert("m", TensorEntry::from_f32(vec![64, 96], &values).unwrap());
+        dict.insert(
+            "conv",
+            TensorEntry::from_f32(vec![64, 4, 4, 6], &values).unwrap(),
+        );
+        dict.to_safetensors(dtype, &BTreeMap::new()).unwrap()
+    }
+
+    #[test]
+    fn quantised_files_round_trip_and_are_plain_safetensors() {
+        for dtype in [Dtype::Q8, Dtype::Q4] {
+            let bytes = quantised(dtype);
+            let dict = StateDict::from_safetensors(bytes.clone()).unwrap();
+            assert_eq!(dict.get("m").unwrap().dtype(), dtype);
+            assert_eq!(dict.get("conv").unwrap().shape(), [64, 4, 4, 6]);
+            assert_eq!(dict.get("scalar").unwrap().dtype(), Dtype::F16);
+            assert_eq!(dict.to_safetensors(None, &BTreeMap::new()).unwrap(), bytes);
+            let floats = dict.to_dtype(Dtype::F32).unwrap();
+            assert_eq!(floats.get_f32("m").unwrap(), dict.get_f32("m").unwrap());
+            let names: Vec<String> = SafeTensors::deserialize(&bytes)
+                .unwrap()
+                .names()
+                .iter()
+                .map(ToString::to_string)
+                .filter(|name| name.starts_with("m."))
+                .collect();
+            assert_eq!(
+                names.len(),
+                if dtype == Dtype::Q8 { 2 } else { 3 },
+                "{names:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn quantised_parts_that_do_not_fit_are_refused() {
+        let json = |quantised: &str, tensors: &str| {
+            let quantised = serde_json::to_string(quantised).unwrap();
+            format!(r#"{{"__metadata__":{{"coca.quantised":{quantised}}},{tensors}}}"#)
+        };
+        let scale = r#""m.q8_scale":{"dtype":"F16","shape":[2,1],"data_offsets":[0,4]}"#;
+        let both =
+            format!(r#"{scale},"m.q8":{{"dtype":"I8","shape":[2,4],"data_offsets":[4,12]}}"#);
+        let good = r#"{"m":{"dtype":"q8","shape":[2,4]}}"#;
+        StateDict::from_safetensors(file(&json(good, &both), 12)).unwrap();
+        for (quantised, tensors, bytes) in [
+            (good, scale.to_string(), 4),
+            (good, both.replace("F16", "BF16"), 12),
+            (good, both.replace("I8", "U8"), 12),
+            (r#"{"m":{"dtype":"q8","shape":[2,5]}}"#, both.clone(), 12),
+            (r#"{"m":{"dtype":"q8","shape":[8]}}"#, both.clone(), 12),
+            (
+                r#"{"m":{"dtype":"q8","shape":[2,18446744073709551615]}}"#,
+                both.clone(),
+                12,
+            ),
+            (r#"{"m":{"dtype":"q3","shape":[2,4]}}"#, both.clone(), 12),
+            (r#"{"m":{"dtype":"q8"}}"#, both.clone(), 12),
+            ("[]", both.clone(), 12),
+            ("{", both.clone(), 12),
+            (
+                good,
+                format!(r#"{both},"m":{{"dtype":"I8","shape":[1],"data_offsets":[12,13]}}"#),
+                13,
+            ),
+        ] {
+            let read = StateDict::from_safetensors(file(&json(quantised, &tensors), bytes));
+            assert!(
+                matches!(read, Err(Error::Weights(_) | Error::Json { .. })),
+                "{quantised} {tensors}: {read:?}"
+            );
+        }
     }
 
     // The attacks: one for every way a file can be bad.
@@ -389,6 +547,24 @@ mod tests {
             }
             bytes.truncate(cut.index(bytes.len()));
             let _ = StateDict::from_safetensors(bytes);
+        }
+
+        #[test]
+        fn mutated_quantised_files_never_panic(
+            at in any::<prop::sample::Index>(),
+            to in any::<u8>(),
+            dtype in prop::sample::select(vec![Dtype::Q8, Dtype::Q4]),
+        ) {
+            let mut bytes = quantised(dtype);
+            // Most of the file is codes, where every value is a good one: aim at the header too.
+            let position = at.index(bytes.len() * 2) % bytes.len();
+            let position = if at.index(2) == 0 { position % 2000 } else { position };
+            bytes[position] = to;
+            if let Ok(dict) = StateDict::from_safetensors(bytes) {
+                for (name, _) in dict.iter() {
+                    let _ = dict.get_f32(name);
+                }
+            }
         }
 
         #[test]

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+use super::quant::without_suffix;
 use super::state_dict::at;
 use super::{Dtype, StateDict, TensorEntry, safetensors};
 use crate::{Error, Result};
@@ -54,11 +55,9 @@ impl ShardIndex {
 
     /// Checks that the merged shards hold every tensor the index promises.
     pub fn check(&self, weights: &StateDict) -> Result<()> {
-        match self
-            .weight_map
-            .iter()
-            .find(|(name, _)| weights.get(name).is_none())
-        {
+        match self.weight_map.iter().find(|(name, _)| {
+            weights.get(name).is_none() && weights.get(without_suffix(name)).is_none()
+        }) {
             None => Ok(()),
             Some((name, file)) => Err(Error::Weights(format!(
                 "shard {file} lacks tensor `{name}`, which {} places there",
@@ -99,8 +98,8 @@ impl StateDict {
         let tensors: Vec<_> = self.iter().collect();
         let mut parts: Vec<Range<usize>> = Vec::new();
         let (mut size, mut total) = (0u64, 0u64);
-        for (position, (_, tensor)) in tensors.iter().enumerate() {
-            let bytes = stored_bytes(tensor, dtype);
+        for (position, (name, tensor)) in tensors.iter().enumerate() {
+            let bytes = stored_bytes(tensor, stored_as(name, tensor, dtype));
             total += bytes;
             match parts.last_mut() {
                 Some(part) if size.saturating_add(bytes) <= max_bytes => {
@@ -121,10 +120,12 @@ impl StateDict {
             weight_map: BTreeMap::new(),
         };
         for (number, part) in parts.iter().enumerate() {
-            for (name, _) in tensors.iter().take(part.end).skip(part.start) {
-                index
-                    .weight_map
-                    .insert((*name).to_string(), shard_name(number, parts.len()));
+            for (name, tensor) in tensors.iter().take(part.end).skip(part.start) {
+                let file = shard_name(number, parts.len());
+                let stored = stored_as(name, tensor, dtype);
+                for name in safetensors::file_names(name, stored, tensor.shape()) {
+                    index.weight_map.insert(name, file.clone());
+                }
             }
         }
         Shards {
@@ -137,12 +138,19 @@ impl StateDict {
     }
 }
 
-/// Bytes of a tensor once its floats are stored as `dtype`.
-fn stored_bytes(tensor: &TensorEntry, dtype: Option<Dtype>) -> u64 {
-    let dtype = dtype
-        .filter(|_| tensor.dtype().is_float())
-        .unwrap_or(tensor.dtype());
-    (tensor.bytes().len() / tensor.dtype().size() * dtype.size()) as u64
+/// The type that a tensor has in the file.
+fn stored_as(name: &str, tensor: &TensorEntry, dtype: Option<Dtype>) -> Dtype {
+    match dtype.filter(|_| tensor.dtype().is_float()) {
+        Some(target) => StateDict::stored_as(name, tensor.shape(), target),
+        None => tensor.dtype(),
+    }
+}
+
+/// Bytes of a tensor once it is stored as `dtype`.
+fn stored_bytes(tensor: &TensorEntry, dtype: Dtype) -> u64 {
+    dtype
+        .bytes_of(tensor.shape())
+        .unwrap_or(tensor.bytes().len()) as u64
 }
 
 /// The name of shard `number` (from 0) of `count`.
@@ -162,11 +170,11 @@ impl Shards<'_> {
 
     fn shard(&self, part: &Range<usize>) -> Result<Vec<u8>> {
         let convert = |(name, tensor): &(&str, &TensorEntry)| {
-            let converted = match self.dtype {
-                Some(dtype) => tensor.to_dtype(dtype).map_err(|error| at(name, error))?,
-                None => (*tensor).clone(),
-            };
-            Ok((name.to_string(), converted))
+            let converted = tensor.to_dtype(stored_as(name, tensor, self.dtype));
+            Ok((
+                name.to_string(),
+                converted.map_err(|error| at(name, error))?,
+            ))
         };
         let shard = self
             .tensors

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::Dtype;
+use super::{Dtype, quant};
 use crate::{Error, Result};
 
 /// One stored tensor: a row-major view into a buffer that it may share with other tensors (the whole file).
@@ -25,7 +25,8 @@ impl TensorEntry {
 
     /// A tensor of f32 `values`, row-major. An error if their number does not fit the shape.
     pub fn from_f32(shape: Vec<usize>, values: &[f32]) -> Result<Self> {
-        Self::new(Dtype::F32, shape, Dtype::F32.encode(values)?)
+        let bytes = Dtype::F32.encode(&shape, values)?;
+        Self::new(Dtype::F32, shape, bytes)
     }
 
     /// A tensor of the bytes `range` of `buffer`, without a copy.
@@ -72,7 +73,7 @@ impl TensorEntry {
 
     /// The elements as f32; an error if they are integers.
     pub fn to_f32(&self) -> Result<Vec<f32>> {
-        self.dtype.decode(self.bytes())
+        self.dtype.decode(&self.shape, self.bytes())
     }
 
     /// This tensor with elements of another floating-point type. Integers stay as they are: they are indices
@@ -81,7 +82,8 @@ impl TensorEntry {
         if dtype == self.dtype || !self.dtype.is_float() {
             return Ok(self.clone());
         }
-        Self::new(dtype, self.shape.clone(), dtype.encode(&self.to_f32()?)?)
+        let bytes = dtype.encode(&self.shape, &self.to_f32()?)?;
+        Self::new(dtype, self.shape.clone(), bytes)
     }
 
     /// The same elements under another shape with as many elements.
@@ -89,8 +91,19 @@ impl TensorEntry {
         Self::view(self.dtype, shape, self.buffer.clone(), self.range.clone())
     }
 
-    /// `count` equal parts along the first axis, without a copy.
+    /// A quantised tensor as F32, others as they are: rows of the former are not one run of bytes.
+    fn plain(&self) -> Result<Self> {
+        match self.dtype.is_quantised() {
+            true => Self::from_f32(self.shape.clone(), &self.to_f32()?),
+            false => Ok(self.clone()),
+        }
+    }
+
+    /// `count` equal parts along the first axis, without a copy unless it is quantised.
     pub(super) fn split_rows(&self, count: usize) -> Result<Vec<Self>> {
+        if self.dtype.is_quantised() {
+            return self.plain()?.split_rows(count);
+        }
         let Some((&rows, rest)) = self
             .shape
             .split_first()
@@ -122,10 +135,14 @@ impl TensorEntry {
     /// axes.
     pub(super) fn join_rows(parts: &[&Self]) -> Result<Self> {
         let unlike = || Error::Weights("tensors to be joined differ in type or shape".into());
+        let parts = parts
+            .iter()
+            .map(|part| part.plain())
+            .collect::<Result<Vec<_>>>()?;
         let (first, _) = parts.split_first().ok_or_else(unlike)?;
         let mut rows = 0usize;
         let mut bytes = Vec::new();
-        for part in parts {
+        for part in &parts {
             if part.dtype != first.dtype
                 || part.shape.is_empty()
                 || part.shape.get(1..) != first.shape.get(1..)
@@ -222,9 +239,11 @@ impl StateDict {
         Ok(())
     }
 
-    /// Every floating-point tensor as `dtype`; integers stay as they are.
+    /// Every floating-point tensor as `dtype`; integers stay as they are. A quantised type takes the matrices,
+    /// and some of them as another type: see [`StateDict::stored_as`].
     pub fn to_dtype(&self, dtype: Dtype) -> Result<Self> {
         let convert = |(name, tensor): (&String, &TensorEntry)| {
+            let dtype = Self::stored_as(name, tensor.shape(), dtype);
             Ok((
                 name.clone(),
                 tensor.to_dtype(dtype).map_err(|error| at(name, error))?,
@@ -233,6 +252,15 @@ impl StateDict {
         Ok(Self {
             tensors: self.tensors.iter().map(convert).collect::<Result<_>>()?,
         })
+    }
+}
+
+impl StateDict {
+    /// The type of a tensor in a file whose weights are to be `target`: the target itself, unless it is
+    /// quantised. Then vectors and small tensors are F16, and with Q4 the patch embedding, positions, the
+    /// pooler and the projections to the embeddings are Q8.
+    pub fn stored_as(name: &str, shape: &[usize], target: Dtype) -> Dtype {
+        quant::stored_as(name, shape, target)
     }
 }
 

@@ -5,26 +5,31 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::Device;
 use coca_model::config::PRESETS;
-use coca_model::weights::{Dtype, LoadOptions, ModelFolder, StateDict, adapt, expected};
+use coca_model::weights::{Dtype, LoadOptions, ModelFolder, StateDict, adapt, expected, save};
 use coca_model::{Coca, ModelConfig};
+use rayon::prelude::*;
 use serde_json::json;
 
-use super::UsageError;
-use crate::folder;
+use super::{UsageError, fidelity, output};
+use crate::{folder, hub};
 
 /// Convert weights to a model folder.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// A model folder, a .safetensors file, or a PyTorch checkpoint (.bin, .pt, .pth).
+    /// A model folder, a .safetensors file, a PyTorch checkpoint (.bin, .pt, .pth), a repository of the Hugging Face
+    /// hub (hf:owner/name or hf:owner/name@revision), the address of a model folder (https://…/), or random:PRESET
+    /// for random weights, to measure sizes and speed with.
     source: PathBuf,
     /// The model folder to write.
     out: PathBuf,
-    /// Floating-point type of the weights: f32, f16 or bf16; as they are if not given.
+    /// Type of the weights: f32, f16 or bf16; q8 or q4, which are smaller to download and only this project reads;
+    /// as they are if not given.
     #[arg(long, value_parser = dtype)]
     dtype: Option<Dtype>,
-    /// Split the weights into files of at most this size, for example 64MB.
-    #[arg(long, value_name = "SIZE", value_parser = size, default_value = "5GB")]
-    shard_size: u64,
+    /// Split the weights into files of at most this size, for example 64MB; that is the default for q8 and q4, and
+    /// 5GB for the others, so that open_clip finds the one file it reads.
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    shard_size: Option<u64>,
     /// For a lone file: the model's shape, as the name of a preset or the path of an open_clip_config.json. Found by
     /// the tensors' names and shapes if not given.
     #[arg(long, value_name = "CONFIG")]
@@ -35,34 +40,94 @@ pub struct Args {
     /// Replace the model folder that is there.
     #[arg(long)]
     overwrite: bool,
+    /// Print, as one JSON object, how close the converted model's results are to the source's.
+    #[arg(long)]
+    report: bool,
+    /// Compare on this picture instead of test patterns (may be given more than once).
+    #[arg(long, value_name = "FILE", requires = "report")]
+    image: Vec<PathBuf>,
 }
+
+/// Shards that a browser downloads well: a few at once, and little to fetch again when one is lost.
+const BROWSER_SHARD: u64 = 64_000_000;
+/// Larger than the weights of any model here.
+const ONE_FILE: u64 = 5_000_000_000;
 
 /// Runs the command.
 pub fn run(args: &Args, device: &Device) -> Result<()> {
     check_free(&args.out, args.overwrite)?;
-    let mut model = if args.source.is_dir() {
-        if args.config.is_some() || args.tokenizer.is_some() {
-            return Err(UsageError::new(
-                "--config and --tokenizer are for a lone file; a model folder has its own",
-            ));
-        }
-        folder::read(&args.source)?
-    } else {
-        read_file(args, device)?
-    };
+    let mut model = read_source(args, device)?;
     let fitted =
         folder::fitted(&model, device).with_context(|| format!("in {}", args.source.display()))?;
     for note in &fitted.notes {
         eprintln!("warning: {note}");
     }
     model.weights = fitted.weights;
+    let before = args
+        .report
+        .then(|| fidelity::Results::of(&model, &args.image, device))
+        .transpose()?;
     if let Some(dtype) = args.dtype {
-        model.weights = model.weights.to_dtype(dtype)?;
+        model.weights = converted(&model.weights, dtype)?;
     }
     model.coca.self_test = Some(folder::self_test(&model, device)?);
-    folder::write(&model, &args.out, None, args.shard_size)?;
+    let quantised = |weights: &StateDict| weights.iter().any(|(_, it)| it.dtype().is_quantised());
+    let shard_size = args.shard_size.unwrap_or(match quantised(&model.weights) {
+        true => BROWSER_SHARD,
+        false => ONE_FILE,
+    });
+    folder::write(&model, &args.out, None, shard_size)?;
     eprintln!("wrote {}", args.out.display());
+    if let Some(before) = before {
+        let after = fidelity::Results::of(&model, &args.image, device)?;
+        output::json(&before.compare(&after, &args.out)?)?;
+    }
     Ok(())
+}
+
+/// Reads any kind of source.
+fn read_source(args: &Args, device: &Device) -> Result<ModelFolder> {
+    let own = args.config.is_none() && args.tokenizer.is_none();
+    if let Some(preset) = args
+        .source
+        .to_str()
+        .and_then(|text| text.strip_prefix("random:"))
+    {
+        let config = ModelConfig::preset(preset).ok_or_else(|| {
+            let known = PRESETS.join(", ");
+            UsageError::new(format!("there is no preset {preset}; there are {known}"))
+        })?;
+        let weights = pollster::block_on(save(&Coca::new(&config, device)?))?;
+        let config = serde_json::to_vec(&json!({ "model_cfg": config }))?;
+        return assemble(&config, None, weights);
+    }
+    let local = hub::local(&args.source)?;
+    if local.is_dir() {
+        if !own {
+            return Err(UsageError::new(
+                "--config and --tokenizer are for a lone file; a model folder has its own",
+            ));
+        }
+        return folder::read(&local);
+    }
+    read_file(args, device)
+}
+
+/// The weights as `dtype`, made on all cores: quantising looks for the best scales.
+fn converted(weights: &StateDict, dtype: Dtype) -> Result<StateDict> {
+    let tensors: Vec<_> = weights.iter().collect();
+    let converted: Result<Vec<_>> = tensors
+        .into_par_iter()
+        .map(|(name, tensor)| {
+            let dtype = StateDict::stored_as(name, tensor.shape(), dtype);
+            let tensor = tensor.to_dtype(dtype);
+            Ok((
+                name.to_owned(),
+                tensor.with_context(|| format!("tensor `{name}`"))?,
+            ))
+        })
+        .collect();
+    Ok(converted?.into_iter().collect())
 }
 
 /// Refuses to replace what is there, unless it is a model folder and that was asked for.
@@ -110,18 +175,22 @@ fn read_file(args: &Args, device: &Device) -> Result<ModelFolder> {
             serde_json::to_vec(&json!({ "model_cfg": config }))?
         }
     };
-    let tokenizer = read_tokenizer(args)?;
+    assemble(&config, read_tokenizer(args)?, weights)
+        .context("a vocabulary other than CLIP's needs --tokenizer")
+}
+
+/// A folder of these parts.
+fn assemble(config: &[u8], tokenizer: Option<Vec<u8>>, weights: StateDict) -> Result<ModelFolder> {
     // The folder's own reader puts the parts together and checks them; the weights are put in afterwards.
     let stand_in = StateDict::new().to_safetensors(None, &Default::default())?;
     let mut folder = ModelFolder::from_files(|name| {
         Ok::<_, anyhow::Error>(match name {
-            ModelFolder::CONFIG => Some(config.clone()),
+            ModelFolder::CONFIG => Some(config.to_vec()),
             ModelFolder::TOKENIZER => tokenizer.clone(),
             StateDict::FILE => Some(stand_in.clone()),
             _ => None,
         })
-    })
-    .context("a vocabulary other than CLIP's needs --tokenizer")?;
+    })?;
     folder.weights = weights;
     Ok(folder)
 }
@@ -203,10 +272,9 @@ fn dtype(text: &str) -> Result<Dtype, String> {
         "f32" => Ok(Dtype::F32),
         "f16" => Ok(Dtype::F16),
         "bf16" => Ok(Dtype::BF16),
-        "q8" | "q4" => {
-            Err("quantised weights are not available in this version; use f32, f16 or bf16".into())
-        }
-        _ => Err("expected f32, f16 or bf16".into()),
+        "q8" => Ok(Dtype::Q8),
+        "q4" => Ok(Dtype::Q4),
+        _ => Err("expected f32, f16, bf16, q8 or q4".into()),
     }
 }
 
@@ -265,6 +333,7 @@ mod tests {
     #[test]
     fn only_what_works_is_offered() {
         assert_eq!(dtype("BF16"), Ok(Dtype::BF16));
-        assert!(dtype("q8").unwrap_err().contains("not available"));
+        assert_eq!(dtype("q4"), Ok(Dtype::Q4));
+        assert!(dtype("q3").unwrap_err().contains("q4"));
     }
 }

@@ -11,12 +11,12 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::output;
-use crate::folder;
+use crate::{folder, hub};
 
 /// Say what a model folder holds.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// The model folder.
+    /// The model folder, hf:owner/name, or the address of a folder.
     model: PathBuf,
     /// One JSON object.
     #[arg(long)]
@@ -58,7 +58,7 @@ struct TokenizerInfo {
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
-    let model = folder::read(&args.model)?;
+    let model = folder::read(&hub::local(&args.model)?)?;
     let info = info(&model);
     if args.json {
         return output::json(&info);

@@ -7,6 +7,7 @@ pub mod convert;
 pub mod embed;
 pub mod eval;
 pub mod explain;
+mod fidelity;
 mod generation;
 mod images;
 pub mod info;

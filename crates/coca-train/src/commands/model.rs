@@ -7,12 +7,12 @@ use burn::tensor::Device;
 use clap::Args;
 use coca_model::tasks::Predictor;
 
-use crate::folder;
+use crate::{folder, hub};
 
 /// `--model`, and how to print.
 #[derive(Args, Debug)]
 pub struct ModelArgs {
-    /// The model folder.
+    /// The model folder, a repository of the Hugging Face hub (hf:owner/name), or the address of a folder.
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
     /// One JSON object a line.
@@ -28,10 +28,11 @@ impl ModelArgs {
 }
 
 fn open(path: &Path, device: &Device) -> Result<Predictor> {
-    let model = folder::read(path)?;
-    for note in folder::fitted(&model, device)?.notes {
+    let folder = hub::local(path)?;
+    let (predictor, notes) = folder::open(&folder, device)
+        .with_context(|| format!("in the model folder {}", path.display()))?;
+    for note in notes {
         eprintln!("warning: {}: {note}", path.display());
     }
-    folder::predictor(&model, device)
-        .with_context(|| format!("in the model folder {}", path.display()))
+    Ok(predictor)
 }

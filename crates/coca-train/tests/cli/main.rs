@@ -4,6 +4,7 @@
 mod convert;
 mod evaluate;
 mod fixture;
+mod hub;
 mod infer;
 mod train;
 mod usage;

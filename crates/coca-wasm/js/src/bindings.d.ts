@@ -5,7 +5,7 @@ declare module "coca-bindings" {
   export default initialise;
   export const install: Glue["install"];
   export const CocaDevice: Glue["CocaDevice"];
-  export const CocaSession: Glue["CocaSession"];
+  export const CocaLoading: Glue["CocaLoading"];
 }
 
 /** Those of the wasm that has only the CPU in it. */
@@ -15,5 +15,5 @@ declare module "coca-cpu-bindings" {
   export default initialise;
   export const install: Glue["install"];
   export const CocaDevice: Glue["CocaDevice"];
-  export const CocaSession: Glue["CocaSession"];
+  export const CocaLoading: Glue["CocaLoading"];
 }

@@ -4,9 +4,11 @@ import { Classifier } from "./classifier.js";
 import { dot } from "./dot.js";
 import type { CallExtras } from "./connection.js";
 import { CocaError } from "./error.js";
+import { folderAddress } from "./folder.js";
 import { ModelHost } from "./host.js";
 import { BlobKeys, imagePayload, transferList } from "./image.js";
 import { ImageIndex } from "./image-index.js";
+import { deleteCachedModels, listCachedModels } from "./model-cache.js";
 import type { ImagePayload, LabelsPayload, MethodName, Params, Result } from "./protocol.js";
 import { support } from "./support.js";
 import type {
@@ -23,6 +25,7 @@ import type {
   LoadOptions,
   ModelInfo,
   ModelSource,
+  ModelStore,
   Support,
   TemplateOptions,
   VideoInput,
@@ -54,6 +57,12 @@ export class CoCa {
       Object.defineProperty(CoCa.prototype, Symbol.asyncDispose, { value: CoCa.prototype.dispose });
     }
   }
+
+  /** The models that the browser keeps for loads without a download. */
+  static readonly cache: ModelStore = {
+    list: listCachedModels,
+    delete: async (source) => deleteCachedModels(source === undefined ? undefined : folderAddress(String(source))),
+  };
 
   /** Loads a model: the folder at an address, the given files, or without a source the small bundled model. */
   static async load(source?: ModelSource, options: LoadOptions = {}): Promise<CoCa> {

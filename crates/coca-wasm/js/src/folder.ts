@@ -7,14 +7,29 @@ import type { ModelSource } from "./types.js";
 /** Makes a model source ready to be sent to the worker. */
 export function folderPayload(source: ModelSource | undefined): FolderPayload {
   if (source === undefined) return { kind: "files", files: bundledModel() };
-  if (typeof source === "string" || source instanceof URL) {
-    return { kind: "address", url: folderUrl(absoluteUrl(String(source))) };
-  }
+  if (typeof source === "string" || source instanceof URL) return { kind: "address", url: folderAddress(String(source)) };
   const files = Array.isArray(source) ? byName(source) : toBlobs(source as Readonly<Record<string, Blob | Uint8Array<ArrayBuffer>>>);
   if (Object.keys(files).length === 0) {
     throw new CocaError("invalid-argument", "the model source has no files; give the files of a model folder");
   }
   return { kind: "files", files };
+}
+
+/** The address of a folder that was given by its address, or as a repository of the Hugging Face hub. */
+export function folderAddress(source: string): string {
+  return folderUrl(source.startsWith("hf:") ? hubAddress(source.slice(3)) : absoluteUrl(source));
+}
+
+/** Where the files of `owner/name` or `owner/name@revision` are. */
+function hubAddress(repository: string): string {
+  const [, owner, name, revision = "main"] = /^([\w-][\w.-]*)\/([\w-][\w.-]*)(?:@(.+))?$/.exec(repository) ?? [];
+  if (owner === undefined || name === undefined) {
+    throw new CocaError(
+      "invalid-argument",
+      `"hf:${repository}" is not a repository of the hub; write hf:owner/name or hf:owner/name@revision`,
+    );
+  }
+  return `https://huggingface.co/${owner}/${name}/resolve/${encodeURIComponent(revision)}/`;
 }
 
 /** The address of a folder, ending in a slash; a query (a signed link, say) is kept for every file. */

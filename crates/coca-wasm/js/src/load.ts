@@ -24,7 +24,7 @@ const DEVICE_FAILURES: ReadonlySet<CocaErrorCode> = new Set([
 
 /**
  * Starts a worker and loads the model in it. A GPU that fails may leave the runtime in any state, so falling back to
- * the CPU means a new worker; the downloads then come from the browser's HTTP cache where the server allows it.
+ * the CPU means a new worker, which finds what was downloaded in the cache.
  *
  * With `reasonForCpu` it is loaded on the CPU whatever the options say, and `info.reason` is that.
  */
@@ -42,6 +42,7 @@ export async function startModel(
   const params = {
     folder: folderPayload(source),
     logging: options.logger !== undefined,
+    cache: options.cache ?? true,
   };
   const wasm = wasmFor(options.wasmUrl);
 

@@ -34,6 +34,8 @@ export interface LoadParams {
   readonly wasm: Wasm;
   readonly device: ChosenDevice;
   readonly logging: boolean;
+  /** Whether files at an address may be kept for the next load. */
+  readonly cache: boolean;
 }
 
 /** A wasm binary: the one with both devices in it, or the smaller one with the CPU alone. Each has bindings of its own. */

@@ -20,7 +20,8 @@ export type ImageInput =
   | HTMLVideoElement;
 
 /**
- * Where a model comes from: the address of a model folder, or the files of one, by name
+ * Where a model comes from: the address of a model folder, a repository of the Hugging Face hub (`hf:owner/name` or
+ * `hf:owner/name@revision`), or the files of a folder, by name
  * (`open_clip_config.json`, `open_clip_model.safetensors`, …), for example from an `<input webkitdirectory>`.
  */
 export type ModelSource = string | URL | readonly File[] | Readonly<Record<string, Blob | Uint8Array<ArrayBuffer>>>;
@@ -40,6 +41,26 @@ export interface LoadProgress {
   readonly loaded: number;
   /** `undefined` while a server does not say how long a file is. */
   readonly total: number | undefined;
+  /** In the phase `download`: whether the file comes from the cache, without the network. */
+  readonly fromCache?: boolean;
+}
+
+/** A model that the browser keeps, whole or in part, for loads without a download. */
+export interface CachedModel {
+  /** The address of its folder. */
+  readonly url: string;
+  /** How much is kept. */
+  readonly bytes: number;
+  readonly files: number;
+  /** Whether all of it is there: then it can be loaded without a network. */
+  readonly complete: boolean;
+}
+
+/** The models that the browser keeps. Where there is no storage (insecure pages), it is empty. */
+export interface ModelStore {
+  list(): Promise<CachedModel[]>;
+  /** Removes a model by the address it was loaded from, or all of them. */
+  delete(source?: string | URL): Promise<void>;
 }
 
 /** Receives messages instead of the console. The package never writes to the console itself. */
@@ -67,6 +88,8 @@ export interface LoadOptions extends CallOptions {
    * under way are made once more, later ones wait; `info` says what came of it.
    */
   readonly onRecover?: (error: CocaError) => void;
+  /** Keep what is downloaded for the next load, which then needs no network. Default `true`. */
+  readonly cache?: boolean;
   /** Default: silent. */
   readonly logger?: Logger;
   /**

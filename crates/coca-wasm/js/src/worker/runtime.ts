@@ -1,4 +1,5 @@
 import { abortError, asCocaError, CocaError } from "../error.js";
+import { openModelCache } from "../model-cache.js";
 import type { ImagePayload, LabelsPayload, LoadParams, LogLevel, Params, Wasm } from "../protocol.js";
 import { probeWebGpu } from "../support.js";
 import type { Answer, Caption, Explanation, LabelScore, ModelInfo } from "../types.js";
@@ -7,7 +8,7 @@ import { compileWasm } from "./compile.js";
 import { encodeImage, imageBytes } from "./encode-image.js";
 import { HandleCache } from "./handle-cache.js";
 import { macrotask } from "./macrotask.js";
-import { readModel } from "./model-files.js";
+import { ModelFiles } from "./model-files.js";
 import type { Turn } from "./queue.js";
 import type { Handlers, JobContext, Server } from "./server.js";
 import { Clock, Stopwatch } from "./timing.js";
@@ -27,6 +28,7 @@ export class Runtime {
   readonly #labels = new HandleCache<string, LabelEmbeddings>(CACHED_LABELS);
   readonly #images = new HandleCache<number, EncodedImage>(CACHED_IMAGES);
   readonly #classifiers = new Map<number, LabelEmbeddings>();
+  #memory: WebAssembly.Memory | undefined;
   #loaded: Session | undefined;
 
   constructor(glues: Readonly<Record<Wasm["kind"], Glue>>, server: Server) {
@@ -60,20 +62,33 @@ export class Runtime {
   async #load(params: LoadParams, { signal, emit }: JobContext<"load">): Promise<ModelInfo> {
     const { device: chosen, folder } = params;
     const clock = new Clock();
-    // The device is checked while the model is still on its way.
+    const warn = (message: string): void => {
+      if (params.logging) this.#server.log("warn", message);
+    };
+    const cache = params.cache ? await openModelCache() : undefined;
+    // The device is checked while the small files are on their way.
     const [device, files] = await Promise.all([
       this.#start(params, signal).then(clock.lap("runtimeMs")),
-      readModel(folder, signal, emit).then(clock.lap("downloadMs")),
+      ModelFiles.open(folder, { signal, emit, cache, warn }),
     ]);
+    const loading = this.#glues[params.wasm.kind].CocaLoading.begin(device, files.contents);
+    let total: number;
+    try {
+      total = await files.readWeights(loading).then(clock.lap("downloadMs"));
+    } catch (error) {
+      loading.free();
+      throw error;
+    }
 
     clock.start();
-    const total = files.weightBytes;
     emit({ phase: "upload", loaded: 0, total });
     await macrotask();
-    const session = this.#glues[params.wasm.kind].CocaSession.create(device, files.contents);
+    const session = loading.finish();
     this.#loaded = session;
     emit({ phase: "upload", loaded: total, total });
     clock.lap("uploadMs")(undefined);
+    await files.keep();
+    if (params.logging) this.#server.log("debug", `loaded; the runtime has ${this.#memory?.buffer.byteLength} bytes of memory`);
 
     clock.start();
     emit({ phase: "selftest", loaded: 0, total: 1 });
@@ -102,7 +117,8 @@ export class Runtime {
     const glue = this.#glues[wasm.kind];
     const module = await compileWasm(wasm.url, signal);
     try {
-      await glue.default({ module_or_path: module });
+      const { memory } = await glue.default({ module_or_path: module });
+      this.#memory = memory;
     } catch (cause) {
       if (!(cause instanceof WebAssembly.LinkError)) throw cause;
       throw new CocaError(

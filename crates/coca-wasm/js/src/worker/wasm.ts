@@ -5,10 +5,11 @@
  * Everything throws plain `{ code, message }` objects.
  */
 import type { ChoiceScore, Explanation, LabelScore } from "../types.js";
+import type { WeightsSink } from "./model-files.js";
 
 /** The generated module. */
 export interface Glue {
-  readonly default: (input: { module_or_path: WebAssembly.Module }) => Promise<unknown>;
+  readonly default: (input: { module_or_path: WebAssembly.Module }) => Promise<{ readonly memory: WebAssembly.Memory }>;
   /** Must be called once, before anything else. */
   readonly install: (
     onPanic: (message: string) => void,
@@ -17,7 +18,15 @@ export interface Glue {
     macrotask: () => Promise<void>,
   ) => void;
   readonly CocaDevice: { open(kind: string): Promise<WasmDevice> };
-  readonly CocaSession: { create(device: WasmDevice, files: Map<string, Uint8Array>): Session };
+  /** Begins with the small files of a model folder, and empties the map. */
+  readonly CocaLoading: { begin(device: WasmDevice, files: Map<string, Uint8Array>): Loading };
+}
+
+/** A model whose weights arrive in pieces. */
+export interface Loading extends WeightsSink {
+  /** The loaded model; the last call. */
+  finish(): Session;
+  free(): void;
 }
 
 /** A started device. */

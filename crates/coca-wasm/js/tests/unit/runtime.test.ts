@@ -16,6 +16,7 @@ const PARAMS: LoadParams = {
   wasm: { kind: "cpu", url: "https://page.test/coca_cpu_bg.wasm" },
   device: { kind: "cpu", reason: "a test" },
   logging: false,
+  cache: true,
 };
 const IMAGE = { kind: "pixels", width: 1, height: 1, rgba: new ArrayBuffer(4) } as const;
 const file = (key: number) => ({ kind: "encoded", blob: new Blob(["image"]), key }) as const;
@@ -111,13 +112,23 @@ const unused = new Proxy({} as Glue, {
 
 function connect(): { connection: Connection; worker: FakeWorker } {
   const glue: Glue = {
-    default: async ({ module_or_path }) => expect(module_or_path).toBeInstanceOf(WebAssembly.Module),
+    default: async ({ module_or_path }) => {
+      expect(module_or_path).toBeInstanceOf(WebAssembly.Module);
+      return { memory: new WebAssembly.Memory({ initial: 1 }) };
+    },
     install: (...given) => void (hooks = given),
     CocaDevice: { open: async () => ({ check: async () => difference, free: () => undefined }) },
-    CocaSession: {
-      create: (_device, files) => {
-        expect([...files.keys()]).toEqual(["open_clip_config.json", "open_clip_model.safetensors"]);
-        return session;
+    CocaLoading: {
+      begin: (_device, files) => {
+        expect([...files.keys()]).toEqual(["open_clip_config.json"]);
+        const weights: Uint8Array[] = [];
+        return {
+          open: (name) => (expect(name).toBe("open_clip_model.safetensors"), 0),
+          push: (_file, bytes) => void weights.push(bytes.slice()),
+          close: () => expect(Buffer.concat(weights).toString("latin1")).toBe(WEIGHTS),
+          finish: () => session,
+          free: () => undefined,
+        };
       },
     },
   };
