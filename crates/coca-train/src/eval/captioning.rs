@@ -9,22 +9,25 @@ use coca_model::{LossWeights, TextBatch};
 use pollster::block_on;
 use serde::Serialize;
 
-use super::bleu::bleu4;
+use super::bleu::bleu;
 use super::cider::cider_d;
+use super::meteor::Meteor;
+use super::ptb::words;
 use super::rouge::rouge_l;
 use super::runner::Chunk;
-use super::words::words;
 use super::{Described, Metrics, Report, Runner};
 use crate::data::EvalSamples;
 
-/// `bleu4`, `rouge_l` and `cider` of the captions that `options` give, and the `perplexity` of people's captions.
+/// `bleu1` to `bleu4`, `meteor`, `rouge_l` and `cider` of the captions that `options` give, and the `perplexity` of
+/// people's captions.
 ///
 /// # Errors
-/// A sample without a caption, settings without meaning, and what the model fails on.
+/// A sample without a caption, settings without meaning, what the model fails on, and METEOR's data.
 pub fn caption_images(
     runner: &Runner<'_>,
     samples: EvalSamples,
     options: &CaptionOptions,
+    meteor: &Meteor,
 ) -> Result<Report> {
     let found = runner.over(samples, |chunk| {
         for sample in chunk.samples {
@@ -55,16 +58,26 @@ pub fn caption_images(
         .fold((0.0, 0), |(sum, tokens), (one, count)| {
             (sum + one, tokens + count)
         });
-    let metrics = Metrics::from([
-        ("bleu4", bleu4(&described)),
-        ("rouge_l", rouge_l(&described)),
-        ("cider", cider_d(&described)),
-        ("perplexity", (sum / tokens.max(1) as f64).exp()),
-    ]);
+    let mut metrics = caption_metrics(&described, meteor, runner.threads)?;
+    metrics.insert("perplexity", (sum / tokens.max(1) as f64).exp());
     Ok(Report {
-        n: described.len(),
-        metrics,
+        meteor_modules: meteor.modules(),
+        ..Report::new(described.len(), metrics)
     })
+}
+
+/// What the COCO caption evaluation computes, but for SPICE.
+fn caption_metrics(described: &[Described], meteor: &Meteor, threads: usize) -> Result<Metrics> {
+    let [bleu1, bleu2, bleu3, bleu4] = bleu(described);
+    Ok(Metrics::from([
+        ("bleu1", bleu1),
+        ("bleu2", bleu2),
+        ("bleu3", bleu3),
+        ("bleu4", bleu4),
+        ("meteor", meteor.score(described, threads)?),
+        ("rouge_l", rouge_l(described)),
+        ("cider", cider_d(described)),
+    ]))
 }
 
 /// A caption to read.
@@ -151,4 +164,59 @@ fn row(predictor: &Predictor, prompt: &[u32], caption: &str) -> (Vec<u32>, usize
     ids.push(tokenizer.eot());
     ids.resize(length, config.text_cfg.pad_id);
     (ids, 1 + prompt.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::Path;
+
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Deserialize)]
+    struct Fixture {
+        captions: Vec<String>,
+        references: Vec<Vec<String>>,
+        metrics: BTreeMap<String, f64>,
+        meteor_with_data: BTreeMap<String, f64>,
+    }
+
+    /// Numbers of pycocoevalcap; see tests/python/make_caption_metrics.py.
+    #[test]
+    fn metrics_are_those_of_the_coco_caption_evaluation() {
+        let text = include_str!("../../../../tests/golden/data/captions.json");
+        let fixture: Fixture = serde_json::from_str(text).unwrap();
+        let described: Vec<Described> = fixture
+            .captions
+            .iter()
+            .zip(&fixture.references)
+            .map(|(caption, references)| Described {
+                caption: words(caption),
+                references: references.iter().map(|text| words(text)).collect(),
+            })
+            .collect();
+        assert!(described.len() > 100);
+        let found = caption_metrics(&described, &Meteor::default(), 2).unwrap();
+        for (name, expected) in &fixture.metrics {
+            let found = found[name.as_str()];
+            assert!(
+                (found - expected).abs() < 1e-9,
+                "{name}: {found} {expected}"
+            );
+        }
+        assert_eq!(found.len(), fixture.metrics.len());
+        let data = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../tests/golden/data/meteor"
+        );
+        let meteor = Meteor::open(Path::new(data)).unwrap();
+        let expected = fixture.meteor_with_data[&meteor.modules().join(" ")];
+        let found = meteor.score(&described, 3).unwrap();
+        assert!(
+            (found - expected).abs() < 1e-9,
+            "meteor with data: {found} {expected}"
+        );
+    }
 }
