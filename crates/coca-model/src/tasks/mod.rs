@@ -10,6 +10,7 @@ mod classify;
 mod decode;
 mod embed;
 mod readback;
+mod surprise;
 mod write;
 
 pub use answer::{Answer, ChoiceScore};
@@ -17,6 +18,7 @@ pub use caption::{Caption, CaptionOptions};
 pub use classify::{LabelScore, ZeroShotClassifier};
 pub use decode::CocaDecoder;
 pub use embed::EncodedImages;
+pub use surprise::Surprise;
 pub use write::{OnText, TextEvent};
 
 use burn::tensor::Device;

@@ -2,10 +2,8 @@
 
 use std::ops::ControlFlow;
 
-use anyhow::{Context, Result, ensure};
-use burn::tensor::{Tensor, TensorData};
-use coca_model::tasks::{CaptionOptions, Predictor};
-use coca_model::{LossWeights, TextBatch};
+use anyhow::{Result, ensure};
+use coca_model::tasks::{CaptionOptions, Predictor, Surprise};
 use pollster::block_on;
 use serde::Serialize;
 
@@ -37,29 +35,30 @@ pub fn caption_images(
                 sample.key
             );
         }
-        let described = captions(runner.predictor, &chunk, options)?
-            .into_iter()
-            .zip(chunk.samples);
-        let described = described.map(|(caption, sample)| Described {
-            caption: words(&caption),
-            references: sample
-                .captions
-                .iter()
-                .map(|caption| words(caption))
-                .collect(),
-        });
-        Ok(described
-            .zip(negative_log_probs(runner.predictor, &chunk)?)
-            .collect())
+        let written = captions(runner.predictor, &chunk, options)?.into_iter();
+        let described = written
+            .zip(chunk.samples)
+            .map(|(caption, sample)| Described {
+                caption: words(&caption),
+                references: sample.captions.iter().map(|text| words(text)).collect(),
+            });
+        let numbered = chunk.samples.iter().enumerate();
+        let peoples: Vec<(usize, &str)> = numbered
+            .flat_map(|(image, sample)| {
+                sample
+                    .captions
+                    .iter()
+                    .map(move |text| (image, text.as_str()))
+            })
+            .collect();
+        let surprise = block_on(runner.predictor.caption_surprise(chunk.images, &peoples))?;
+        Ok(vec![(described.collect::<Vec<_>>(), surprise)])
     })?;
-    let (described, surprise): (Vec<Described>, Vec<(f64, usize)>) = found.into_iter().unzip();
-    let (sum, tokens) = surprise
-        .iter()
-        .fold((0.0, 0), |(sum, tokens), (one, count)| {
-            (sum + one, tokens + count)
-        });
+    let (described, surprise): (Vec<Vec<Described>>, Vec<Surprise>) = found.into_iter().unzip();
+    let described: Vec<Described> = described.into_iter().flatten().collect();
     let mut metrics = caption_metrics(&described, meteor, runner.threads)?;
-    metrics.insert("perplexity", (sum / tokens.max(1) as f64).exp());
+    let surprise: Surprise = surprise.into_iter().sum();
+    metrics.insert("perplexity", surprise.perplexity());
     Ok(Report {
         meteor_modules: meteor.modules(),
         ..Report::new(described.len(), metrics)
@@ -116,54 +115,6 @@ fn captions(
     let written =
         block_on(predictor.caption(chunk.images, options, &mut |_| ControlFlow::Continue(())))?;
     Ok(written.into_iter().map(|caption| caption.text).collect())
-}
-
-/// For each image the summed negative log-probability of its captions' tokens, end token included, given image and
-/// caption prompt, and the number of those tokens.
-fn negative_log_probs(predictor: &Predictor, chunk: &Chunk<'_>) -> Result<Vec<(f64, usize)>> {
-    let config = predictor.model().config();
-    let length = config.text_cfg.context_length;
-    let [height, width] = config.vision_cfg.image_size.dims();
-    let prompt = predictor.tokenizer().encode(&predictor.prompts().caption);
-    let weights = LossWeights {
-        contrastive: 0.0,
-        caption: 1.0,
-        language_model: 0.0,
-    };
-    let one =
-        |(sample, prepared): (&crate::data::EvalSample, &coca_model::tasks::PreparedImage)| {
-            let mut texts = TextBatch {
-                length,
-                ..TextBatch::default()
-            };
-            for caption in &sample.captions {
-                let (ids, given) = row(predictor, &prompt, caption);
-                texts.ids.extend(ids);
-                texts.prefix_lengths.push(given);
-                texts.image_of_row.push(0);
-            }
-            let pixels = TensorData::new(prepared.values().to_vec(), [1, 3, height, width]);
-            let pixels = Tensor::from_data(pixels, predictor.device());
-            let loss = predictor.model().forward(pixels, &texts, weights)?.caption;
-            let loss = loss
-                .with_context(|| format!("the captions of the sample {} are empty", sample.key))?;
-            Ok((f64::from(loss.sum.into_scalar::<f32>()), loss.tokens))
-        };
-    chunk.samples.iter().zip(chunk.prepared).map(one).collect()
-}
-
-/// Start, prompt, caption, end and padding, and how many of them are given. What is too long is cut.
-fn row(predictor: &Predictor, prompt: &[u32], caption: &str) -> (Vec<u32>, usize) {
-    let (tokenizer, config) = (predictor.tokenizer(), predictor.model().config());
-    let length = config.text_cfg.context_length;
-    let prompt = &prompt[..prompt.len().min(length / 2)];
-    let mut ids = vec![tokenizer.sot()];
-    ids.extend(prompt);
-    ids.extend(tokenizer.encode(caption));
-    ids.truncate(length - 1);
-    ids.push(tokenizer.eot());
-    ids.resize(length, config.text_cfg.pad_id);
-    (ids, 1 + prompt.len())
 }
 
 #[cfg(test)]
