@@ -177,7 +177,12 @@ impl Templates {
                 .get(label)
                 .or_else(|| texts.get(name))
                 .cloned()
-                .with_context(|| format!("the templates have no text for the label \"{label}\"")),
+                .with_context(|| {
+                    format!(
+                        "the templates have no text for the label \"{label}\"; where a file holds several data sets, \
+                         write @FILE#NAME"
+                    )
+                }),
         }
     }
 }
