@@ -97,7 +97,7 @@ impl Confusion {
         for (&(right, taken), &count) in &self.counts {
             let all = of_row.get(&right).copied().unwrap_or(count);
             let share = count as f64 / all.max(1) as f64;
-            let colour = if right == taken { "#1f6f43" } else { "#b3261e" };
+            let colour = if right == taken { "#1a5f9e" } else { "#c8500f" };
             let (x, y) = (taken as f64 * cell, right as f64 * cell);
             // Writing to a string cannot fail.
             let _ = writeln!(
