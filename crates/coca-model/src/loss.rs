@@ -258,26 +258,9 @@ impl Coca {
             )
         });
 
-        let predicted = texts.targets(pad, |row| {
-            texts.prefix_lengths.get(row).copied().unwrap_or(1)
-        });
-        let caption = (weights.caption != 0.0 && !predicted.is_empty()).then(|| {
-            let columns = texts.used_columns(pad);
-            let tokens = text.tokens.clone().narrow(1, 0, columns);
-            let layers = self.text_decoder.image_keys_values(image.tokens);
-            let layers: Vec<_> = layers
-                .into_iter()
-                .map(|layer| layer.pick(&texts.image_of_row))
-                .collect();
-            let outputs = self.text_decoder.forward(tokens, &layers);
-            let predicted = repositioned(&predicted, texts.length, columns);
-            next_token_loss(
-                outputs,
-                &predicted,
-                |x| self.text_decoder.logits(x),
-                &device,
-            )
-        });
+        let caption = (weights.caption != 0.0)
+            .then(|| self.caption_loss(text.tokens.clone(), image.tokens, texts))
+            .flatten();
 
         let everything = texts.targets(pad, |_| 1);
         let language_model = (weights.language_model != 0.0 && !everything.is_empty()).then(|| {
@@ -293,6 +276,38 @@ impl Coca {
             caption,
             language_model,
         })
+    }
+
+    /// The summed captioning loss of texts `[T, L, D]` about images `[B, N, D]`, both encoded; `None` when no token is
+    /// predicted.
+    pub(crate) fn caption_loss(
+        &self,
+        text_tokens: Tensor<3>,
+        image_tokens: Tensor<3>,
+        texts: &TextBatch,
+    ) -> Option<TokenLoss> {
+        let (pad, device) = (self.config().text_cfg.pad_id, text_tokens.device());
+        let predicted = texts.targets(pad, |row| {
+            texts.prefix_lengths.get(row).copied().unwrap_or(1)
+        });
+        if predicted.is_empty() {
+            return None;
+        }
+        let columns = texts.used_columns(pad);
+        let layers = self.text_decoder.image_keys_values(image_tokens);
+        let layers: Vec<_> = layers
+            .into_iter()
+            .map(|layer| layer.pick(&texts.image_of_row))
+            .collect();
+        let tokens = text_tokens.narrow(1, 0, columns);
+        let outputs = self.text_decoder.forward(tokens, &layers);
+        let predicted = repositioned(&predicted, texts.length, columns);
+        Some(next_token_loss(
+            outputs,
+            &predicted,
+            |x| self.text_decoder.logits(x),
+            &device,
+        ))
     }
 }
 

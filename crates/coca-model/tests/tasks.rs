@@ -545,3 +545,34 @@ fn an_explanation_follows_the_caption_word_by_word() {
         assert!(matches!(error, Error::Input(_)), "{error}");
     }
 }
+
+#[test]
+fn the_surprise_of_captions_is_that_of_their_tokens() {
+    let predictor = predictor();
+    let images = encoded(&predictor, 0..3);
+    let captions = [
+        (0, "a photo of a cat"),
+        (0, "yes"),
+        (2, "a dog or red"),
+        (1, "question"),
+    ];
+    let found = block_on(predictor.caption_surprise(&images, &captions)).unwrap();
+    let tokenizer = predictor.tokenizer();
+    let prompt = tokenizer.encode(&predictor.prompts().caption);
+    let (mut nats, mut tokens) = (0.0, 0);
+    for (picture, caption) in captions {
+        let mut ids = vec![tokenizer.sot()];
+        ids.extend(&prompt);
+        ids.extend(tokenizer.encode(caption));
+        ids.push(tokenizer.eot());
+        let log_probs = uncached(&predictor, picture, &ids);
+        for at in 1 + prompt.len()..ids.len() {
+            nats -= log_probs[at - 1][ids[at] as usize];
+            tokens += 1;
+        }
+    }
+    assert_eq!(found.tokens, tokens);
+    assert!((found.nats - nats).abs() < 1e-3, "{} {nats}", found.nats);
+    assert!((found.perplexity() - (nats / tokens as f64).exp()).abs() < 1e-2);
+    assert!(block_on(predictor.caption_surprise(&images, &[(3, "a")])).is_err());
+}

@@ -11,6 +11,7 @@ mod decode;
 mod embed;
 mod explain;
 mod readback;
+mod surprise;
 mod write;
 
 pub use answer::{Answer, ChoiceScore};
@@ -19,6 +20,7 @@ pub use classify::{LabelScore, ZeroShotClassifier};
 pub use decode::CocaDecoder;
 pub use embed::EncodedImages;
 pub use explain::{ExplainedWord, Explanation, heat_maps};
+pub use surprise::Surprise;
 pub use write::{OnText, TextEvent};
 
 use burn::tensor::Device;

@@ -19,8 +19,9 @@ pub struct EvalSample {
     pub label: Option<String>,
     /// json `captions`; without them `KEY.txt`, or a json `sentence` that is not a question.
     pub captions: Vec<String>,
-    /// json `qa`; also a `sentence` with a boolean `label`, answered by `true` or `false`.
-    pub qa: Vec<(String, String)>,
+    /// json `qa`, each question with all its answers; also a `sentence` with a boolean `label`, answered by `true` or
+    /// `false`.
+    pub qa: Vec<(String, Vec<String>)>,
 }
 
 /// The samples of an evaluation data set; see [`read_samples`].
@@ -72,8 +73,10 @@ impl EvalSamples {
         if captions.is_empty() {
             captions.extend(record.text.or(record.sentence));
         }
-        let mut qa = record.qa;
-        qa.extend(record.verdict);
+        let questions = record.qa.into_iter().map(|(question, _)| question);
+        let mut qa: Vec<(String, Vec<String>)> = questions.zip(record.answers).collect();
+        let verdict = record.verdict;
+        qa.extend(verdict.map(|(sentence, verdict)| (sentence, vec![verdict])));
         Ok(EvalSample {
             key: self.shards.key(index).into(),
             image: raw.image,
@@ -141,7 +144,7 @@ mod tests {
         assert_eq!(keys, ["a", "b", "c", "d"]);
         assert_eq!(get(0).label.as_deref(), Some("dog"));
         assert_eq!(get(0).captions, ["x", "y"]);
-        let qa = [("q", "a"), ("s", "false")].map(|(q, a)| (q.to_owned(), a.to_owned()));
+        let qa = [("q", "a"), ("s", "false")].map(|(q, a)| (q.to_owned(), vec![a.to_owned()]));
         assert_eq!(get(1).qa, qa);
         assert_eq!(get(1).label, None);
         assert_eq!(get(2).captions, ["only text"]);

@@ -17,8 +17,10 @@ pub struct Record {
     pub label: Option<String>,
     /// Single words about the image.
     pub keywords: Vec<String>,
-    /// Questions and their answers; a sentence that is true or false counts as a question.
+    /// Questions and their answers; where people gave several answers, the most frequent.
     pub qa: Vec<(String, String)>,
+    /// All answers to each question of `qa`.
+    pub answers: Vec<Vec<String>>,
     /// A sentence without a verdict.
     pub sentence: Option<String>,
     /// A sentence with its verdict, `true` or `false`.
@@ -55,10 +57,11 @@ impl Record {
         if let Some(value) = field("qa") {
             let pairs = value.as_array().ok_or("`qa` is not a list")?;
             for (at, pair) in pairs.iter().enumerate() {
-                let pair = question_and_answer(pair);
-                self.qa.push(pair.ok_or_else(|| {
+                let (question, answers) = question_and_answers(pair).ok_or_else(|| {
                     format!("`qa` entry {at} is neither [question, answer] nor an object with those keys")
-                })?);
+                })?;
+                self.qa.push((question, most_frequent(&answers)));
+                self.answers.push(answers);
             }
         }
         let sentence = match field("sentence") {
@@ -126,21 +129,44 @@ fn strings(value: &Value) -> Option<Vec<String>> {
     }
 }
 
-fn question_and_answer(pair: &Value) -> Option<(String, String)> {
-    let (question, answer) = match pair {
+/// `[question, answer]`, or an object with those keys, or with `answers`, a list of strings or of VQA v2's objects;
+/// `answers` goes before `answer`.
+fn question_and_answers(pair: &Value) -> Option<(String, Vec<String>)> {
+    let (question, answers) = match pair {
         Value::Array(pair) => match pair.as_slice() {
             [question, answer] => (question, answer),
             _ => return None,
         },
-        Value::Object(pair) => (pair.get("question")?, pair.get("answer")?),
+        Value::Object(pair) => (
+            pair.get("question")?,
+            pair.get("answers").or_else(|| pair.get("answer"))?,
+        ),
         _ => return None,
     };
-    let answer = match answer {
-        Value::String(answer) => non_blank(answer)?,
-        Value::Number(_) | Value::Bool(_) => answer.to_string(),
-        _ => return None,
+    let answers: Vec<String> = match answers {
+        Value::Array(answers) => {
+            let text = |answer: &Value| one_answer(answer.get("answer").unwrap_or(answer));
+            answers.iter().map(text).collect::<Option<_>>()?
+        }
+        answer => vec![one_answer(answer)?],
     };
-    Some((non_blank(question.as_str()?)?, answer))
+    let question = non_blank(question.as_str()?)?;
+    (!answers.is_empty()).then_some((question, answers))
+}
+
+fn one_answer(answer: &Value) -> Option<String> {
+    match answer {
+        Value::String(answer) => non_blank(answer),
+        Value::Number(_) | Value::Bool(_) => Some(answer.to_string()),
+        _ => None,
+    }
+}
+
+/// Of equally frequent answers the first.
+fn most_frequent(answers: &[String]) -> String {
+    let count = |answer: &String| answers.iter().filter(|other| *other == answer).count();
+    let best = answers.iter().rev().max_by_key(|answer| count(answer));
+    best.cloned().unwrap_or_default()
 }
 
 /// The class names of integer labels; empty where there is no table.
@@ -208,6 +234,13 @@ mod tests {
         );
         let expected = [("q1", "a1"), ("q2", "3")].map(|(q, a)| (q.to_owned(), a.to_owned()));
         assert_eq!(record.unwrap().qa, expected);
+        let record = parse(
+            r#"{"qa": [{"question": "q", "answer": "b", "answers": ["a", {"answer": "b"}, "b", "c"]}]}"#,
+            "[]",
+        )
+        .unwrap();
+        assert_eq!(record.qa, [("q".to_owned(), "b".to_owned())]);
+        assert_eq!(record.answers, [["a", "b", "b", "c"]]);
         let record = parse(r#"{"sentence": "it is red", "label": true}"#, "[]").unwrap();
         assert_eq!(record.verdict, Some(("it is red".into(), "true".into())));
         assert_eq!((record.label, record.sentence), (None, None));
@@ -244,6 +277,7 @@ mod tests {
             (r#"{"captions": [1]}"#, "captions"),
             (r#"{"qa": [["q"]]}"#, "entry 0"),
             (r#"{"qa": [["q", "a"], {"question": "q"}]}"#, "entry 1"),
+            (r#"{"qa": [["q", []]]}"#, "entry 0"),
             (r#"{"label": "_"}"#, "blank"),
             (r#"{"label": []}"#, "label"),
         ];

@@ -2,9 +2,10 @@
 
 use anyhow::{Result, ensure};
 use coca_model::generate::GenerateOptions;
+use coca_model::tasks::Answer;
 use pollster::block_on;
 
-use super::vqa_accuracy::{exact_match, vqa_match};
+use super::vqa_accuracy::{exact_match, vqa_accuracy};
 use super::{Metrics, Report, Runner};
 use crate::data::EvalSamples;
 
@@ -15,7 +16,7 @@ use crate::data::EvalSamples;
 pub fn answer_questions(runner: &Runner<'_>, samples: EvalSamples) -> Result<Report> {
     let options = GenerateOptions::for_answers();
     let right = runner.over(samples, |chunk| {
-        let asked: Vec<(usize, &(String, String))> = chunk
+        let asked: Vec<(usize, &(String, Vec<String>))> = chunk
             .samples
             .iter()
             .enumerate()
@@ -30,31 +31,20 @@ pub fn answer_questions(runner: &Runner<'_>, samples: EvalSamples) -> Result<Rep
                 .predictor
                 .answer_many(chunk.images, &questions, &options),
         )?;
-        let judge = |(answer, (_, (_, truth))): (
-            coca_model::tasks::Answer,
-            &(usize, &(String, String)),
-        )| {
-            (
-                exact_match(&answer.text, truth),
-                vqa_match(&answer.text, truth),
-            )
+        let judge = |(answer, (_, (_, truths))): (Answer, &(usize, &(String, Vec<String>)))| {
+            let exact = f64::from(u8::from(exact_match(&answer.text, truths)));
+            (exact, vqa_accuracy(&answer.text, truths))
         };
         Ok(answers.into_iter().zip(&asked).map(judge).collect())
     })?;
     ensure!(!right.is_empty(), "no sample has a question (`qa`)");
-    let share = |count: usize| count as f64 / right.len() as f64;
+    let mean = |sum: f64| sum / right.len() as f64;
     let metrics = Metrics::from([
         (
             "exact_match",
-            share(right.iter().filter(|(exact, _)| *exact).count()),
+            mean(right.iter().map(|(exact, _)| exact).sum()),
         ),
-        (
-            "vqa_accuracy",
-            share(right.iter().filter(|(_, vqa)| *vqa).count()),
-        ),
+        ("vqa_accuracy", mean(right.iter().map(|(_, vqa)| vqa).sum())),
     ]);
-    Ok(Report {
-        n: right.len(),
-        metrics,
-    })
+    Ok(Report::new(right.len(), metrics))
 }

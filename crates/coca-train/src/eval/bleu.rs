@@ -1,20 +1,23 @@
-//! BLEU-4 over a whole data set (Papineni et al. 2002), as the COCO caption evaluation computes it.
+//! BLEU over a whole data set (Papineni et al. 2002), as the COCO caption evaluation computes it.
 
 use super::Described;
 use super::ngrams::ngrams;
 
 const MAX_N: usize = 4;
+/// Keep counts of zero from making the score zero or undefined, as the reference implementation does.
+const TINY: f64 = 1e-15;
+const SMALL: f64 = 1e-9;
 
-/// The geometric mean of the clipped precisions of 1- to 4-word sequences, times the brevity penalty. The length that
-/// counts for a caption is that of the reference closest to it.
-pub fn bleu4(captions: &[Described]) -> f64 {
+/// BLEU-1 to BLEU-4: the geometric means of the clipped precisions of 1- to n-word sequences, times the brevity
+/// penalty. The length that counts for a caption is that of the reference closest to it.
+pub fn bleu(captions: &[Described]) -> [f64; MAX_N] {
     let (mut matched, mut total) = ([0usize; MAX_N], [0usize; MAX_N]);
     let (mut length, mut reference_length) = (0usize, 0usize);
-    for Described {
-        caption,
-        references,
-    } in captions
-    {
+    for pair in captions {
+        let Described {
+            caption,
+            references,
+        } = pair.without_blanks();
         length += caption.len();
         let closest = references.iter().map(Vec::len);
         reference_length += closest
@@ -22,49 +25,56 @@ pub fn bleu4(captions: &[Described]) -> f64 {
             .unwrap_or(0);
         for n in 1..=MAX_N {
             let references: Vec<_> = references.iter().map(|words| ngrams(words, n)).collect();
-            for (ngram, count) in ngrams(caption, n) {
+            for (ngram, count) in ngrams(&caption, n) {
                 let most = references.iter().filter_map(|counts| counts.get(ngram));
                 matched[n - 1] += count.min(most.copied().max().unwrap_or(0));
                 total[n - 1] += count;
             }
         }
     }
-    if matched.contains(&0) {
-        return 0.0;
-    }
-    let log_precision = |(&matched, &total)| (matched as f64 / total as f64).ln();
-    let mean = matched.iter().zip(&total).map(log_precision).sum::<f64>() / MAX_N as f64;
-    let brevity = (1.0 - reference_length as f64 / length as f64).min(0.0);
-    (mean + brevity).exp()
+    let ratio = (length as f64 + TINY) / (reference_length as f64 + SMALL);
+    let brevity = if ratio < 1.0 {
+        (1.0 - 1.0 / ratio).exp()
+    } else {
+        1.0
+    };
+    let mut product = 1.0;
+    std::array::from_fn(|n| {
+        product *= (matched[n] as f64 + TINY) / (total[n] as f64 + SMALL);
+        product.powf(1.0 / (n + 1) as f64) * brevity
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::ngrams::split;
+    use super::super::ngrams::pair;
     use super::*;
 
-    fn pair(caption: &str, references: &[&str]) -> Described {
-        let references = references.iter().map(|text| split(text)).collect();
-        Described {
-            caption: split(caption),
-            references,
-        }
+    fn close(found: f64, expected: f64) -> bool {
+        (found - expected).abs() < 1e-8
     }
 
     #[test]
     fn by_hand() {
-        assert_eq!(bleu4(&[pair("a b c d", &["a b c d"])]), 1.0);
-        // Precisions 4/5, 3/4, 2/3, 1/2; lengths 5 and 5.
-        let expected = (0.8f64 * 0.75 * (2.0 / 3.0) * 0.5).powf(0.25);
-        assert!((bleu4(&[pair("a b c d x", &["a b c d e"])]) - expected).abs() < 1e-12);
-        // All match, but the caption has 4 words of 6.
-        let expected = (1.0f64 - 6.0 / 4.0).exp();
-        assert!((bleu4(&[pair("a b c d", &["a b c d e f"])]) - expected).abs() < 1e-12);
-        // Repeated words count as often as a reference has them: 2/4, and no pair.
-        assert_eq!(
-            bleu4(&[pair("the the the the", &["the cat the", "the"])]),
-            0.0
+        assert!(
+            bleu(&[pair("a b c d", &["a b c d"])])
+                .iter()
+                .all(|&one| close(one, 1.0))
         );
+        // Precisions 4/5, 3/4, 2/3, 1/2; lengths 5 and 5.
+        let found = bleu(&[pair("a b c d x", &["a b c d e"])]);
+        assert!(close(found[0], 0.8) && close(found[1], (0.8f64 * 0.75).sqrt()));
+        assert!(close(
+            found[3],
+            (0.8f64 * 0.75 * (2.0 / 3.0) * 0.5).powf(0.25)
+        ));
+        // All match, but the caption has 4 words of 6.
+        let found = bleu(&[pair("a b c d", &["a b c d e f"])]);
+        assert!(close(found[3], (1.0f64 - 6.0 / 4.0).exp()));
+        // Repeated words count as often as a reference has them: 2/4.
+        let found = bleu(&[pair("the the the the", &["the cat the dog", "the"])]);
+        assert!(close(found[0], 0.5) && found[1] < 1e-3);
+        assert_eq!(bleu(&[pair("", &["a"])])[0], 0.0);
     }
 
     #[test]
@@ -75,6 +85,6 @@ mod tests {
             pair("x y z w", &["p q r s"]),
         ];
         let expected = (8.0f64 / 12.0 * (7.0 / 10.0) * (6.0 / 8.0) * (5.0 / 6.0)).powf(0.25);
-        assert!((bleu4(&pairs) - expected).abs() < 1e-12);
+        assert!(close(bleu(&pairs)[3], expected));
     }
 }

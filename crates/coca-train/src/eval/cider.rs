@@ -13,8 +13,9 @@ const SIGMA: f64 = 6.0;
 /// sequences, clipped and damped by the difference in length. Document frequencies are those of this data set's
 /// references, so numbers of different data sets do not compare, and a single image scores 0.
 pub fn cider_d(captions: &[Described]) -> f64 {
+    let captions: Vec<Described> = captions.iter().map(Described::without_blanks).collect();
     let mut documents: BTreeMap<&[String], usize> = BTreeMap::new();
-    for pair in captions {
+    for pair in &captions {
         let in_image: BTreeSet<&[String]> = pair
             .references
             .iter()
@@ -87,16 +88,8 @@ impl<'a> Vector<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::ngrams::split;
+    use super::super::ngrams::pair;
     use super::*;
-
-    fn pair(caption: &str, references: &[&str]) -> Described {
-        let references = references.iter().map(|text| split(text)).collect();
-        Described {
-            caption: split(caption),
-            references,
-        }
-    }
 
     #[test]
     fn a_perfect_caption_scores_ten() {

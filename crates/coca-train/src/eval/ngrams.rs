@@ -12,7 +12,15 @@ pub fn ngrams(words: &[String], n: usize) -> BTreeMap<&[String], usize> {
 }
 
 #[cfg(test)]
-pub fn split(text: &str) -> Vec<String> {
+pub fn pair(caption: &str, references: &[&str]) -> super::Described {
+    super::Described {
+        caption: split(caption),
+        references: references.iter().map(|text| split(text)).collect(),
+    }
+}
+
+#[cfg(test)]
+fn split(text: &str) -> Vec<String> {
     text.split_whitespace().map(String::from).collect()
 }
 

@@ -8,7 +8,7 @@ use super::{Report, Runner};
 use crate::data::EvalSamples;
 use crate::parallel::side_by_side;
 
-/// Recall at 1, 5 and 10 between all images and all captions of the samples.
+/// Recall at 1, 5 and 10 and ranks between all images and all captions of the samples.
 ///
 /// # Errors
 /// A sample without a caption, and what the model fails on.
@@ -37,8 +37,6 @@ pub fn retrieve(runner: &Runner<'_>, samples: EvalSamples) -> Result<Report> {
         .into_iter()
         .flatten()
         .collect();
-    Ok(Report {
-        n: images.len(),
-        metrics: retrieval(&images, &embeddings, &image_of),
-    })
+    let metrics = retrieval(&images, &embeddings, &image_of, runner.threads)?;
+    Ok(Report::new(images.len(), metrics))
 }

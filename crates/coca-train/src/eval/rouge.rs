@@ -13,15 +13,23 @@ pub fn rouge_l(captions: &[Described]) -> f64 {
 
 fn of_one(pair: &Described) -> f64 {
     let (mut precision, mut recall) = (0f64, 0f64);
+    let caption = at_least_one(&pair.caption);
     for reference in &pair.references {
-        let common = longest_common(&pair.caption, reference) as f64;
-        precision = precision.max(common / pair.caption.len().max(1) as f64);
-        recall = recall.max(common / reference.len().max(1) as f64);
+        let reference = at_least_one(reference);
+        let common = longest_common(caption, reference) as f64;
+        precision = precision.max(common / caption.len() as f64);
+        recall = recall.max(common / reference.len() as f64);
     }
     if precision == 0.0 || recall == 0.0 {
         return 0.0;
     }
     (1.0 + BETA * BETA) * precision * recall / (recall + BETA * BETA * precision)
+}
+
+/// The reference implementation takes a text without words for one empty word.
+fn at_least_one(words: &[String]) -> &[String] {
+    const EMPTY: &[String] = &[String::new()];
+    if words.is_empty() { EMPTY } else { words }
 }
 
 /// Length of the longest common subsequence.
@@ -44,21 +52,14 @@ fn longest_common(a: &[String], b: &[String]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::super::ngrams::split;
+    use super::super::ngrams::pair;
     use super::*;
-
-    fn pair(caption: &str, references: &[&str]) -> Described {
-        let references = references.iter().map(|text| split(text)).collect();
-        Described {
-            caption: split(caption),
-            references,
-        }
-    }
 
     #[test]
     fn by_hand() {
         assert_eq!(rouge_l(&[pair("a b c", &["a b c"])]), 1.0);
         assert_eq!(rouge_l(&[pair("a b", &["c d"])]), 0.0);
+        assert_eq!(rouge_l(&[pair("", &["a"])]), 0.0);
         // Common: "a c d", so precision 3/4 and recall 3/5.
         let f = 2.44 * 0.75 * 0.6 / (0.6 + 1.44 * 0.75);
         assert!((rouge_l(&[pair("a c x d", &["a b c e d"])]) - f).abs() < 1e-12);

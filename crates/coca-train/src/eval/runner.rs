@@ -1,7 +1,7 @@
 //! Takes a data set through the image encoder, a few images at a time on every thread.
 
 use anyhow::{Context, Result};
-use coca_model::tasks::{EncodedImages, Predictor, PreparedImage};
+use coca_model::tasks::{EncodedImages, Predictor};
 use indicatif::ProgressBar;
 use pollster::block_on;
 
@@ -26,8 +26,6 @@ pub struct Runner<'a> {
 pub struct Chunk<'a> {
     /// The samples.
     pub samples: &'a [EvalSample],
-    /// Their images, prepared.
-    pub prepared: &'a [PreparedImage],
     /// Their images, encoded.
     pub images: &'a EncodedImages,
 }
@@ -70,11 +68,7 @@ impl Runner<'_> {
         };
         let prepared = samples.iter().map(prepare).collect::<Result<Vec<_>>>()?;
         let images = &block_on(self.predictor.encode_images(&prepared))?;
-        let results = job(Chunk {
-            samples,
-            prepared: &prepared,
-            images,
-        })?;
+        let results = job(Chunk { samples, images })?;
         self.bar.inc(samples.len() as u64);
         Ok(results)
     }

@@ -39,9 +39,9 @@ fn texts(config: &TrainConfig, data: &Path) -> Result<Vec<String>> {
                         .map(|template| template.replace("{}", &label)),
                 );
             }
-            for (question, answer) in sample.qa {
+            for (question, answers) in sample.qa {
                 texts.push(answer_prefix(&set.answer_template, &question));
-                texts.push(answer);
+                texts.extend(answers);
             }
         }
     }

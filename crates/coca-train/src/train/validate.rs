@@ -18,7 +18,7 @@ use super::{TrainConfig, ValidationConfig, ValidationTask};
 use crate::data::{
     AugmentConfig, Batch, DataConfig, EvalSamples, Loader, LoaderConfig, LoaderSetup, read_samples,
 };
-use crate::eval::{Runner, answer_questions, classify_images, retrieve, sample_captions};
+use crate::eval::{Runner, ZeroShot, answer_questions, classify_images, retrieve, sample_captions};
 use crate::parallel::side_by_side;
 
 /// How many captions [`ValidationTask::Captions`] shows.
@@ -86,7 +86,7 @@ fn measure(
         ValidationTask::Loss => ("loss", losses(set, config, runner, data)?),
         ValidationTask::ZeroShot => (
             "zero-shot",
-            json!(classify_images(runner, samples(set, data)?, None, None)?.metrics),
+            json!(classify_images(runner, samples(set, data)?, &ZeroShot::default())?.metrics),
         ),
         ValidationTask::Retrieval => (
             "retrieval",
