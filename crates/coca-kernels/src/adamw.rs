@@ -51,8 +51,7 @@ pub fn adamw(
                 clip: clip.map_or(1.0, |clip| clip.into_scalar::<f32>()),
             };
             let [weights, gradient, first, second] = inputs;
-            let updated =
-                crate::flex::adamw::adamw(numbers, gradient, [weights, first, second]);
+            let updated = crate::flex::adamw::adamw(numbers, gradient, [weights, first, second]);
             let [weights, first, second] = updated.map(Tensor::from_dispatch);
             return (weights, [first, second]);
         }

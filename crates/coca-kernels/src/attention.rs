@@ -15,19 +15,19 @@ pub enum Tokens {
 
 /// What a query does not see.
 #[derive(Clone, Debug)]
-pub enum Hidden {
+pub enum Mask {
     /// Nothing.
-    Nothing,
+    None,
     /// What comes behind it.
-    Future,
+    Causal,
     /// `[B or 1, 1, L_query or 1, L_key]`; true hides the key.
-    Marked(Tensor<4, Bool>),
+    Hidden(Tensor<4, Bool>),
 }
 
 /// softmax(Q Kᵀ / √d) V for each of `heads` heads of width d, joined: `[B, L, D]`.
-pub fn attention(tokens: Tokens, heads: usize, hidden: Hidden) -> Tensor<3> {
+pub fn attention(tokens: Tokens, heads: usize, mask: Mask) -> Tensor<3> {
     #[cfg(feature = "flex")]
-    if let Some(joined) = fused(&tokens, heads, &hidden) {
+    if let Some(joined) = fused(&tokens, heads, &mask) {
         return joined;
     }
     let [queries, keys, values] = match tokens {
@@ -42,7 +42,7 @@ pub fn attention(tokens: Tokens, heads: usize, hidden: Hidden) -> Tensor<3> {
     let [_, length, width] = queries.dims();
     let [queries, keys, values] =
         [queries.expand([batch, length, width]), keys, values].map(|x| split_heads(x, heads));
-    composed(queries, keys, values, hidden)
+    composed(queries, keys, values, mask)
 }
 
 /// The same on heads that are split, `[B, H, L, d]` each, as a cache keeps them: `[B, L, H d]`.
@@ -50,18 +50,18 @@ pub fn heads_attention(
     queries: Tensor<4>,
     keys: Tensor<4>,
     values: Tensor<4>,
-    hidden: Hidden,
+    mask: Mask,
 ) -> Tensor<3> {
     #[cfg(feature = "flex")]
     {
         let inputs = [&queries, &keys, &values].map(|x| x.clone().into_dispatch());
         if crate::flex::fit_without_graph(&inputs)
-            && let Some(marks) = marks(&hidden)
+            && let Some(marks) = marks(&mask)
         {
             return Tensor::from_dispatch(crate::flex::heads_attention(inputs, &marks));
         }
     }
-    composed(queries, keys, values, hidden)
+    composed(queries, keys, values, mask)
 }
 
 /// `[B, L, D]` to `[B, H, L, D / H]`.
@@ -77,12 +77,12 @@ pub fn parts<const N: usize>(x: Tensor<3>) -> [Tensor<3>; N] {
     std::array::from_fn(|part| x.clone().narrow(2, part * width, width))
 }
 
-fn composed(queries: Tensor<4>, keys: Tensor<4>, values: Tensor<4>, hidden: Hidden) -> Tensor<3> {
+fn composed(queries: Tensor<4>, keys: Tensor<4>, values: Tensor<4>, mask: Mask) -> Tensor<3> {
     let [batch, heads, length, head_width] = queries.dims();
-    let (mask, is_causal) = match hidden {
-        Hidden::Nothing => (None, false),
-        Hidden::Future => (None, true),
-        Hidden::Marked(mask) => (
+    let (mask, is_causal) = match mask {
+        Mask::None => (None, false),
+        Mask::Causal => (None, true),
+        Mask::Hidden(mask) => (
             Some(mask.expand([batch, heads, length, keys.dims()[2]])),
             false,
         ),
@@ -98,28 +98,31 @@ fn composed(queries: Tensor<4>, keys: Tensor<4>, values: Tensor<4>, hidden: Hidd
 }
 
 #[cfg(feature = "flex")]
-fn fused(tokens: &Tokens, heads: usize, hidden: &Hidden) -> Option<Tensor<3>> {
+fn fused(tokens: &Tokens, heads: usize, mask: &Mask) -> Option<Tensor<3>> {
     use crate::flex::{Layout, attention, fit};
     let (layout, inputs) = match tokens {
         Tokens::Packed(packed) => (Layout::Packed, vec![packed]),
         Tokens::Cross(queries, packed) => (Layout::Cross, vec![queries, packed]),
-        Tokens::Separate(queries, keys, values) => {
-            (Layout::Separate, vec![queries, keys, values])
-        }
+        Tokens::Separate(queries, keys, values) => (Layout::Separate, vec![queries, keys, values]),
     };
-    let inputs: Vec<_> = inputs.into_iter().map(|x| x.clone().into_dispatch()).collect();
+    let inputs: Vec<_> = inputs
+        .into_iter()
+        .map(|x| x.clone().into_dispatch())
+        .collect();
     if !fit(&inputs) {
         return None;
     }
-    let marks = marks(hidden)?;
-    Some(Tensor::from_dispatch(attention(layout, heads, marks, inputs)))
+    let marks = marks(mask)?;
+    Some(Tensor::from_dispatch(attention(
+        layout, heads, marks, inputs,
+    )))
 }
 
 #[cfg(feature = "flex")]
-fn marks(hidden: &Hidden) -> Option<crate::flex::Marks> {
-    match hidden {
-        Hidden::Nothing => Some(crate::flex::Marks::Nothing),
-        Hidden::Future => Some(crate::flex::Marks::Future),
-        Hidden::Marked(mask) => crate::flex::Marks::of(mask.clone().into_dispatch()),
+fn marks(mask: &Mask) -> Option<crate::flex::Marks> {
+    match mask {
+        Mask::None => Some(crate::flex::Marks::Nothing),
+        Mask::Causal => Some(crate::flex::Marks::Future),
+        Mask::Hidden(mask) => crate::flex::Marks::of(mask.clone().into_dispatch()),
     }
 }

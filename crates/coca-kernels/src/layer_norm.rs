@@ -18,12 +18,7 @@ pub fn layer_norm<const D: usize>(
         ];
         if crate::flex::fit(&inputs) {
             let [x, weight, bias] = inputs;
-            return Tensor::from_dispatch(crate::flex::layer_norm(
-                x,
-                weight,
-                bias,
-                epsilon as f32,
-            ));
+            return Tensor::from_dispatch(crate::flex::layer_norm(x, weight, bias, epsilon as f32));
         }
     }
     module::layer_norm(x, weight, Some(bias), epsilon)

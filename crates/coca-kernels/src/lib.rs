@@ -16,7 +16,7 @@ mod linear;
 mod raw;
 
 pub use adamw::{AdamW, adamw, sum_of_squares};
-pub use attention::{Hidden, Tokens, attention, heads_attention};
+pub use attention::{Mask, Tokens, attention, heads_attention, parts, split_heads};
 pub use cross_entropy::cross_entropy;
 pub use gelu::gelu;
 pub use layer_norm::layer_norm;

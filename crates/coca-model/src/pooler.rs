@@ -3,7 +3,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 
-use crate::nn::{LayerNorm, Mask, MultiheadAttention, normal};
+use crate::nn::{LayerNorm, MultiheadAttention, normal};
 
 /// One multi-head attention with n learned queries; no residual, no MLP.
 #[derive(Module, Debug)]
@@ -33,17 +33,11 @@ impl AttentionalPooler {
 
     /// `[B, L, key width]` to `[B, queries, width]`.
     pub(crate) fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let batch = x.dims()[0];
         let keys_values = self.attn.project_keys_values(self.ln_k.forward(x));
         // The queries are the same for every image, so they are projected once.
         let queries = self
             .attn
             .project_queries(self.ln_q.forward(self.query.val()).unsqueeze());
-        let [_, heads, length, head_width] = queries.dims();
-        self.attn.attend(
-            queries.expand([batch, heads, length, head_width]),
-            &keys_values,
-            Mask::None,
-        )
+        self.attn.cross_attention(queries, &keys_values, None)
     }
 }

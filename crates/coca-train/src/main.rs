@@ -56,6 +56,8 @@ enum Command {
     Embed(commands::embed::Args),
     Convert(commands::convert::Args),
     Info(commands::info::Args),
+    #[command(hide = true)]
+    Bench(commands::bench::Args),
 }
 
 fn main() -> ExitCode {
@@ -109,5 +111,6 @@ fn run(cli: Cli) -> Result<()> {
         Command::Embed(args) => commands::embed::run(&args, &device),
         Command::Convert(args) => commands::convert::run(&args, &device),
         Command::Info(args) => commands::info::run(&args),
+        Command::Bench(args) => commands::bench::run(&args, &device),
     }
 }

@@ -204,11 +204,12 @@ pub fn heads_attention(qkv: [DispatchTensor; 3], marks: &Marks) -> DispatchTenso
         }
     });
     let (of_queries, of_keys) = (q.layout().shape(), k.layout().shape());
+    let hidden = marks.hidden();
     let sizes = Sizes {
         batch: of_keys[0],
         heads: of_keys[1],
         queries: of_queries[2],
-        keys: of_keys[2],
+        keys: seen(of_keys[2], of_keys[0], of_queries[2], hidden),
         width: of_keys[3],
     };
     let heads = |tensor: &'_ FlexTensor| {
@@ -230,6 +231,27 @@ pub fn heads_attention(qkv: [DispatchTensor; 3], marks: &Marks) -> DispatchTenso
     });
     let width = sizes.heads * sizes.width;
     let mut out = vec![0.0; sizes.batch * sizes.queries * width];
-    forward(sizes, q, k, v, marks.hidden(), &mut out, None);
+    forward(sizes, q, k, v, hidden, &mut out, None);
     wrap(tensor(out, [sizes.batch, sizes.queries, width]))
+}
+
+/// Keys up to the last one that some query sees: the unused end of a cache costs nothing.
+fn seen(keys: usize, batch: usize, queries: usize, hidden: Hidden) -> usize {
+    let Hidden::Marked {
+        data,
+        batch: stride,
+        query,
+    } = hidden
+    else {
+        return keys;
+    };
+    let rows = (0..batch).flat_map(|b| (0..queries).map(move |q| b * stride + q * query));
+    let last = rows.map(|start| {
+        let marks = &data[start..start + keys];
+        marks
+            .iter()
+            .rposition(|&mark| mark == 0)
+            .map_or(0, |at| at + 1)
+    });
+    last.max().unwrap_or(keys)
 }

@@ -43,7 +43,10 @@ impl Operation<1> for CrossEntropy {
             normalisers,
             labels,
         } = state;
-        let scale = elements(&contiguous(&gradient)).first().copied().unwrap_or(0.0);
+        let scale = elements(&contiguous(&gradient))
+            .first()
+            .copied()
+            .unwrap_or(0.0);
         let shape = logits.layout().shape().clone();
         let mut logits = owned(logits);
         backward(&mut logits, &normalisers, &labels, scale);

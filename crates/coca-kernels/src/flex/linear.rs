@@ -94,11 +94,7 @@ impl<const N: usize> Operation<N> for Form {
         (tensor(out, shape), state)
     }
 
-    fn backward(
-        state: State,
-        gradient: FlexTensor,
-        wanted: [bool; N],
-    ) -> [Option<FlexTensor>; N] {
+    fn backward(state: State, gradient: FlexTensor, wanted: [bool; N]) -> [Option<FlexTensor>; N] {
         let State { x, weight, form } = state;
         let gradient = contiguous(&gradient);
         let width = last(&x);

@@ -99,8 +99,8 @@ fn tracked<O: Operation<N>, const N: usize>(
     struct Step<O>(std::marker::PhantomData<O>);
 
     // The type of the operation is all that is sent.
-    impl<B: Backend<FloatTensorPrimitive = FlexTensor>, O: Operation<N>, const N: usize> Backward<B, N>
-        for Step<O>
+    impl<B: Backend<FloatTensorPrimitive = FlexTensor>, O: Operation<N>, const N: usize>
+        Backward<B, N> for Step<O>
     {
         type State = O::State;
 

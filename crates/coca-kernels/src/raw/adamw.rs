@@ -23,7 +23,13 @@ pub struct AdamW {
 
 impl AdamW {
     /// Updates the moments and the weights in place.
-    pub fn update(self, weights: &mut [f32], gradient: &[f32], first: &mut [f32], second: &mut [f32]) {
+    pub fn update(
+        self,
+        weights: &mut [f32],
+        gradient: &[f32],
+        first: &mut [f32],
+        second: &mut [f32],
+    ) {
         let Self {
             beta1,
             beta2,
@@ -36,7 +42,9 @@ impl AdamW {
         let (rest1, rest2, uncorrect) = (1.0 - beta1, 1.0 - beta2, 1.0 / correction);
         vectorised(|| {
             let moments = first.iter_mut().zip(second.iter_mut());
-            for ((weight, &gradient), (first, second)) in weights.iter_mut().zip(gradient).zip(moments) {
+            for ((weight, &gradient), (first, second)) in
+                weights.iter_mut().zip(gradient).zip(moments)
+            {
                 let gradient = gradient * clip;
                 *first = *first * beta1 + gradient * rest1;
                 *second = *second * beta2 + gradient * gradient * rest2;

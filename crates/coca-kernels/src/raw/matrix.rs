@@ -138,14 +138,7 @@ pub fn product_of(a: Matrix, b: Matrix) -> Vec<f32> {
 /// # Safety
 /// `out` is valid for writes (and with `add` for reads) of `a.rows` rows of `b.columns`, which lie `row_stride` apart
 /// and do not overlap.
-unsafe fn product(
-    out: *mut f32,
-    row_stride: usize,
-    add: bool,
-    a: Matrix,
-    b: Matrix,
-    scale: f32,
-) {
+unsafe fn product(out: *mut f32, row_stride: usize, add: bool, a: Matrix, b: Matrix, scale: f32) {
     // SAFETY: by contract, and by the checks of `Matrix`.
     unsafe {
         gemm::gemm(
