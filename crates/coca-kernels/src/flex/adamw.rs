@@ -4,7 +4,7 @@ use burn::backend::{DispatchTensor, flex::FlexTensor};
 
 use super::operation::{plain, wrap};
 use super::{contiguous, elements};
-use crate::raw::adamw::AdamW;
+use crate::raw::adamw::{AdamW, update};
 
 /// New weights and moments. They are written in place where nobody else holds them.
 pub fn adamw(
@@ -14,7 +14,8 @@ pub fn adamw(
 ) -> [DispatchTensor; 3] {
     let gradient = contiguous(&plain(gradient.kind));
     let [mut weights, mut first, mut second] = updated.map(|tensor| whole(plain(tensor.kind)));
-    numbers.update(
+    update(
+        numbers,
         weights.storage_mut(),
         elements(&gradient),
         first.storage_mut(),

@@ -4,7 +4,7 @@ use burn::backend::{DispatchTensor, flex::FlexTensor};
 
 use super::operation::{Operation, apply};
 use super::{contiguous, elements, last, owned, tensor};
-use crate::raw::matrix::{Matrix, MatrixMut, add_rows, multiply, product_of};
+use crate::raw::matrix::{Matrix, MatrixMut, add_rows, add_to_rows, multiply, product_of};
 
 /// Which of the optional parts there are, and how the weight lies.
 #[derive(Clone, Copy, Debug)]
@@ -133,13 +133,5 @@ impl<const N: usize> Operation<N> for Form {
                 _ => gradient.clone(),
             })
         })
-    }
-}
-
-fn add_to_rows(rows: &mut [f32], bias: &[f32]) {
-    for row in rows.chunks_exact_mut(bias.len().max(1)) {
-        for (x, &bias) in row.iter_mut().zip(bias) {
-            *x += bias;
-        }
     }
 }

@@ -21,16 +21,16 @@ pub struct AdamW {
     pub clip: f32,
 }
 
-impl AdamW {
-    /// Updates the moments and the weights in place.
+vectorised! {
+    /// Updates the weights and the moments in place.
     pub fn update(
-        self,
+        numbers: AdamW,
         weights: &mut [f32],
         gradient: &[f32],
         first: &mut [f32],
         second: &mut [f32],
     ) {
-        let Self {
+        let AdamW {
             beta1,
             beta2,
             epsilon,
@@ -38,28 +38,28 @@ impl AdamW {
             correction,
             decay,
             clip,
-        } = self;
+        } = numbers;
         let (rest1, rest2, uncorrect) = (1.0 - beta1, 1.0 - beta2, 1.0 / correction);
-        vectorised(|| {
-            let moments = first.iter_mut().zip(second.iter_mut());
-            for ((weight, &gradient), (first, second)) in
-                weights.iter_mut().zip(gradient).zip(moments)
-            {
-                let gradient = gradient * clip;
-                *first = *first * beta1 + gradient * rest1;
-                *second = *second * beta2 + gradient * gradient * rest2;
-                let change = *first / (second.sqrt() * uncorrect + epsilon) * rate;
-                *weight = *weight * decay - change;
-            }
-        })
+        let moments = first.iter_mut().zip(second.iter_mut());
+        for ((weight, &gradient), (first, second)) in
+            weights.iter_mut().zip(gradient).zip(moments)
+        {
+            let gradient = gradient * clip;
+            *first = *first * beta1 + gradient * rest1;
+            *second = *second * beta2 + gradient * gradient * rest2;
+            let change = *first / (second.sqrt() * uncorrect + epsilon) * rate;
+            *weight = *weight * decay - change;
+        }
     }
 }
 
-/// Σ x², in double precision across blocks.
-pub fn sum_of_squares(x: &[f32]) -> f64 {
-    vectorised(|| {
-        x.chunks(4096)
-            .map(|block| f64::from(sum(block, |x| x * x)))
-            .sum()
-    })
+vectorised! {
+    /// Σ x², in double precision across blocks.
+    pub fn sum_of_squares(x: &[f32]) -> f64 {
+        let mut total = 0.0;
+        for block in x.chunks(4096) {
+            total += f64::from(sum(block, |x| x * x));
+        }
+        total
+    }
 }

@@ -24,6 +24,7 @@ impl Sizes {
         self.batch * self.heads * self.queries * self.keys
     }
 
+    #[inline(always)]
     fn scale(&self) -> f32 {
         1.0 / (self.width as f32).sqrt()
     }
@@ -162,9 +163,10 @@ fn sequence(
     }
 }
 
-fn softmax(sizes: Sizes, batch: usize, hidden: Hidden, scores: &mut [f32]) {
-    let (keys, scale) = (sizes.keys, sizes.scale());
-    vectorised(|| {
+vectorised! {
+    /// Scores of one head become probabilities.
+    fn softmax(sizes: Sizes, batch: usize, hidden: Hidden<'_>, scores: &mut [f32]) {
+        let (keys, scale) = (sizes.keys, sizes.scale());
         for (query, row) in scores.chunks_exact_mut(keys.max(1)).enumerate() {
             let seen = match hidden {
                 Hidden::Nothing => keys,
@@ -198,7 +200,7 @@ fn softmax(sizes: Sizes, batch: usize, hidden: Hidden, scores: &mut [f32]) {
                 *x *= inverse;
             }
         }
-    })
+    }
 }
 
 /// Where the gradient of queries, keys or values goes: into which buffer, and where in it.
@@ -258,9 +260,9 @@ pub fn backward(
     }
 }
 
-/// g, the gradient at the probabilities, becomes the gradient at the unscaled scores.
-fn softmax_backward(probabilities: &[f32], g: &mut [f32], keys: usize, scale: f32) {
-    vectorised(|| {
+vectorised! {
+    /// g, the gradient at the probabilities, becomes the gradient at the unscaled scores.
+    fn softmax_backward(probabilities: &[f32], g: &mut [f32], keys: usize, scale: f32) {
         let rows = probabilities.chunks_exact(keys.max(1));
         for (p, g) in rows.zip(g.chunks_exact_mut(keys.max(1))) {
             let along = sum2(p, g, |p, g| p * g);
@@ -268,5 +270,5 @@ fn softmax_backward(probabilities: &[f32], g: &mut [f32], keys: usize, scale: f3
                 *g = p * (*g - along) * scale;
             }
         }
-    })
+    }
 }

@@ -33,21 +33,21 @@ fn normal(x: f32) -> (f32, f32) {
     (cumulative, density * DENSITY_AT_0)
 }
 
-/// y = x Φ(x).
-pub fn forward(x: &[f32], y: &mut [f32]) {
-    vectorised(|| {
+vectorised! {
+    /// y = x Φ(x).
+    pub fn forward(x: &[f32], y: &mut [f32]) {
         for (y, &x) in y.iter_mut().zip(x) {
             *y = x * normal(x).0;
         }
-    })
+    }
 }
 
-/// g becomes g (Φ(x) + x φ(x)).
-pub fn backward(x: &[f32], g: &mut [f32]) {
-    vectorised(|| {
+vectorised! {
+    /// g becomes g (Φ(x) + x φ(x)).
+    pub fn backward(x: &[f32], g: &mut [f32]) {
         for (g, &x) in g.iter_mut().zip(x) {
             let (cumulative, density) = normal(x);
             *g *= cumulative + x * density;
         }
-    })
+    }
 }

@@ -5,7 +5,7 @@
     reason = "gemm takes pointers; everything it may touch is checked here"
 )]
 
-use super::simd::{LANES, sum2, vectorised};
+use super::simd::{LANES, sum2, total, vectorised};
 
 /// A matrix in a slice: element (i, j) stands at `i * row_stride + j * column_stride`.
 #[derive(Clone, Copy, Debug)]
@@ -179,15 +179,15 @@ fn parallelism(_: usize) -> gemm::Parallelism {
     gemm::Parallelism::None
 }
 
-/// A product that reads `b` once and in the order of memory: its speed is that of memory, not of arithmetic.
-fn multiply_few(out: MatrixMut, add: bool, a: Matrix, b: Matrix) {
-    let MatrixMut {
-        data,
-        rows,
-        columns,
-        row_stride,
-    } = out;
-    vectorised(|| {
+vectorised! {
+    /// A product that reads `b` once and in the order of memory: its speed is that of memory, not of arithmetic.
+    fn multiply_few(out: MatrixMut<'_>, add: bool, a: Matrix<'_>, b: Matrix<'_>) {
+        let MatrixMut {
+            data,
+            rows,
+            columns,
+            row_stride,
+        } = out;
         if b.row_stride == 1 {
             for j in 0..columns {
                 let b = &b.data[j * b.column_stride..][..b.rows];
@@ -200,10 +200,9 @@ fn multiply_few(out: MatrixMut, add: bool, a: Matrix, b: Matrix) {
             }
             return;
         }
-        for i in 0..rows {
-            let out = &mut data[i * row_stride..][..columns];
-            if !add {
-                out.fill(0.0);
+        if !add {
+            for i in 0..rows {
+                data[i * row_stride..][..columns].fill(0.0);
             }
         }
         for k in 0..b.rows {
@@ -222,27 +221,48 @@ fn multiply_few(out: MatrixMut, add: bool, a: Matrix, b: Matrix) {
                 }
             }
         }
-    })
+    }
 }
 
-/// Σ a b with two sets of lanes, so that one addition need not wait for the other.
+/// Σ a b with four sets of lanes, so that one addition need not wait for the other.
 #[inline(always)]
 fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let half = a.len() / (2 * LANES) * LANES;
-    sum2(&a[..half], &b[..half], |a, b| a * b) + sum2(&a[half..], &b[half..], |a, b| a * b)
+    const WIDE: usize = 4 * LANES;
+    let mut lanes = [[0.0_f32; LANES]; 4];
+    let (a_wide, a_rest) = a.as_chunks::<WIDE>();
+    let (b_wide, b_rest) = b.as_chunks::<WIDE>();
+    for (a, b) in a_wide.iter().zip(b_wide) {
+        for (set, lanes) in lanes.iter_mut().enumerate() {
+            for (i, lane) in lanes.iter_mut().enumerate() {
+                *lane += a[set * LANES + i] * b[set * LANES + i];
+            }
+        }
+    }
+    let [mut sum, second, third, fourth] = lanes;
+    for i in 0..LANES {
+        sum[i] += second[i] + (third[i] + fourth[i]);
+    }
+    total(sum) + sum2(a_rest, b_rest, |a, b| a * b)
 }
 
-/// sums\[j\] += Σ of column j.
-pub fn add_rows(rows: &[f32], sums: &mut [f32]) {
-    let width = sums.len();
-    if width == 0 {
-        return;
-    }
-    vectorised(|| {
-        for row in rows.chunks_exact(width) {
+vectorised! {
+    /// sums\[j\] += Σ of column j.
+    pub fn add_rows(rows: &[f32], sums: &mut [f32]) {
+        for row in rows.chunks_exact(sums.len().max(1)) {
             for (sum, &x) in sums.iter_mut().zip(row) {
                 *sum += x;
             }
         }
-    })
+    }
+}
+
+vectorised! {
+    /// Adds `row` to each of `rows`.
+    pub fn add_to_rows(rows: &mut [f32], row: &[f32]) {
+        for x in rows.chunks_exact_mut(row.len().max(1)) {
+            for (x, &y) in x.iter_mut().zip(row) {
+                *x += y;
+            }
+        }
+    }
 }

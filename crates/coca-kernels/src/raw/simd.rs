@@ -1,39 +1,60 @@
 //! Plain loops that the compiler turns into vector instructions.
 
-#![allow(
-    unsafe_code,
-    reason = "functions compiled for more than the baseline CPU may only be called where it has the instructions"
-)]
-
 /// Elements that reductions keep apart: one AVX-512 register, two of AVX2, four of wasm's or NEON's.
 pub const LANES: usize = 16;
 
-/// Runs `work` compiled for the widest vectors of this CPU. Everything it calls has to be inlined into it.
-#[inline(always)]
-pub fn vectorised<R>(work: impl FnOnce() -> R) -> R {
-    #[cfg(target_arch = "x86_64")]
-    {
-        // SAFETY: the instructions were found on this CPU.
-        match level() {
-            Level::Avx512 => return unsafe { with_avx512(work) },
-            Level::Avx2 => return unsafe { with_avx2(work) },
-            Level::Sse2 => {}
-        }
-    }
-    // Elsewhere vectors are part of the target itself.
-    work()
-}
+/// Compiles a function for each width of vectors, and calls the one for the widest that this CPU has. What its body
+/// calls has to be inlined into it.
+macro_rules! vectorised {
+    ($(#[$attribute:meta])* $visible:vis fn $name:ident($($argument:ident: $type:ty),* $(,)?) $(-> $result:ty)? $body:block) => {
+        $(#[$attribute])*
+        #[allow(clippy::too_many_arguments, reason = "a kernel takes its slices one by one")]
+        $visible fn $name($($argument: $type),*) $(-> $result)? {
+            #[inline(always)]
+            fn plain($($argument: $type),*) $(-> $result)? $body
 
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx2,fma,avx512f,avx512vl,avx512dq,avx512bw")]
+                fn avx512($($argument: $type),*) $(-> $result)? {
+                    plain($($argument),*)
+                }
+                #[target_feature(enable = "avx2,fma")]
+                fn avx2($($argument: $type),*) $(-> $result)? {
+                    plain($($argument),*)
+                }
+                #[allow(unsafe_code, reason = "called only where the CPU has the instructions")]
+                match $crate::raw::simd::level() {
+                    // SAFETY: the instructions were found on this CPU.
+                    $crate::raw::simd::Level::Avx512 => unsafe { avx512($($argument),*) },
+                    // SAFETY: as above.
+                    $crate::raw::simd::Level::Avx2 => unsafe { avx2($($argument),*) },
+                    $crate::raw::simd::Level::Sse2 => plain($($argument),*),
+                }
+            }
+            // Elsewhere vectors are part of the target itself.
+            #[cfg(not(target_arch = "x86_64"))]
+            plain($($argument),*)
+        }
+    };
+}
+pub(crate) use vectorised;
+
+/// Vectors of an x86 CPU.
 #[cfg(target_arch = "x86_64")]
 #[derive(Clone, Copy)]
-enum Level {
+pub enum Level {
+    /// 512 bits.
     Avx512,
+    /// 256 bits.
     Avx2,
+    /// 128 bits, which every one has.
     Sse2,
 }
 
+/// The widest vectors of this CPU.
 #[cfg(target_arch = "x86_64")]
-fn level() -> Level {
+pub fn level() -> Level {
     static LEVEL: std::sync::OnceLock<Level> = std::sync::OnceLock::new();
     *LEVEL.get_or_init(|| {
         let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
@@ -47,18 +68,6 @@ fn level() -> Level {
             _ => Level::Sse2,
         }
     })
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma,avx512f,avx512vl,avx512dq,avx512bw")]
-fn with_avx512<R>(work: impl FnOnce() -> R) -> R {
-    work()
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn with_avx2<R>(work: impl FnOnce() -> R) -> R {
-    work()
 }
 
 /// Σ f(x\[i\]), in [`LANES`] partial sums.
@@ -111,8 +120,9 @@ pub fn largest(x: &[f32]) -> f32 {
     lanes.into_iter().fold(f32::NEG_INFINITY, f32::max)
 }
 
+/// Σ of the partial sums.
 #[inline(always)]
-fn total(mut lanes: [f32; LANES]) -> f32 {
+pub fn total(mut lanes: [f32; LANES]) -> f32 {
     let mut width = LANES / 2;
     while width > 0 {
         for i in 0..width {
