@@ -81,7 +81,9 @@ impl Coca {
         Ok(DecodeState {
             unimodal: self.text.empty_caches(rows, capacity, &device),
             multimodal: self.text_decoder.empty_caches(rows, capacity, &device),
-            image: self.text_decoder.image_keys_values(image_tokens),
+            image: self
+                .text_decoder
+                .split(self.text_decoder.image_keys_values(image_tokens)),
             history: vec![Vec::new(); rows],
             capacity,
         })

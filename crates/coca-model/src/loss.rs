@@ -1,6 +1,7 @@
 //! The three losses of one forward pass (paper §3.1–3.2).
 
 use burn::tensor::{Device, Int, Tensor, TensorData, activation::log_softmax};
+use coca_kernels::cross_entropy;
 
 use crate::{Coca, Error, Result, indices};
 
@@ -355,11 +356,8 @@ fn next_token_loss(
     let [rows, columns, width] = outputs.dims();
     let (positions, labels): (Vec<usize>, Vec<u32>) = targets.iter().copied().unzip();
     let chosen = pick(outputs.reshape([rows * columns, width]), &positions, device);
-    let labels: Vec<i32> = labels.into_iter().map(|id| id as i32).collect();
-    let labels = Tensor::<1, Int>::from_data(TensorData::from(labels.as_slice()), device);
-    let log_probabilities = log_softmax(logits(chosen), 1);
     TokenLoss {
-        sum: -log_probabilities.gather(1, labels.unsqueeze_dim(1)).sum(),
+        sum: cross_entropy(logits(chosen), &labels),
         tokens: positions.len(),
     }
 }

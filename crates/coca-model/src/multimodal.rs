@@ -1,13 +1,14 @@
 //! The multimodal text decoder: causal self-attention and cross-attention over the image tokens, in turn.
 
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Tensor, module::linear};
+use burn::tensor::{Device, Tensor};
+use coca_kernels::{Weight, linear};
 
 use crate::{
     config::ModelConfig,
     nn::{
-        Activation, BlockConfig, BlockInit, CrossBlock, KeyValues, LayerNorm, Mask, ResidualBlock,
-        normal,
+        Activation, BlockConfig, BlockInit, CrossBlock, KeyValues, LayerNorm, Mask, Projected,
+        ResidualBlock, normal,
     },
 };
 
@@ -47,15 +48,21 @@ impl MultimodalTransformer {
     }
 
     /// Keys and values of the image tokens `[B, N, D]`, one pair a layer.
-    pub(crate) fn image_keys_values(&self, image_tokens: Tensor<3>) -> Vec<KeyValues> {
+    pub(crate) fn image_keys_values(&self, image_tokens: Tensor<3>) -> Vec<Projected> {
         self.cross_attn
             .iter()
             .map(|block| block.image_keys_values(image_tokens.clone()))
             .collect()
     }
 
+    /// The image's keys and values as [`Self::decode`] takes them.
+    pub(crate) fn split(&self, image: Vec<Projected>) -> Vec<KeyValues> {
+        let layers = self.cross_attn.iter().zip(image);
+        layers.map(|(block, image)| block.split(image)).collect()
+    }
+
     /// Unimodal outputs `[T, L, D]` to the decoder's outputs `[T, L, D]`, before the projection.
-    pub(crate) fn forward(&self, text_tokens: Tensor<3>, image: &[KeyValues]) -> Tensor<3> {
+    pub(crate) fn forward(&self, text_tokens: Tensor<3>, image: &[Projected]) -> Tensor<3> {
         let layers = self.resblocks.iter().zip(&self.cross_attn).zip(image);
         layers.fold(text_tokens, |x, ((block, cross), image)| {
             cross.forward(block.forward(x, Mask::Causal), image)
@@ -67,7 +74,7 @@ impl MultimodalTransformer {
     pub(crate) fn forward_with_attention(
         &self,
         text_tokens: Tensor<3>,
-        image: &[KeyValues],
+        image: &[Projected],
     ) -> (Tensor<3>, Tensor<3>) {
         let (mut x, mut of_layers) = (text_tokens, Vec::with_capacity(image.len()));
         for ((block, cross), image) in self.resblocks.iter().zip(&self.cross_attn).zip(image) {
@@ -95,7 +102,7 @@ impl MultimodalTransformer {
             .zip(caches)
             .zip(image);
         layers.fold(x, |x, (((block, cross), cache), image)| {
-            cross.forward(block.decode(x, cache, start, mask.clone()), image)
+            cross.decode(block.decode(x, cache, start, mask.clone()), image)
         })
     }
 
@@ -114,6 +121,7 @@ impl MultimodalTransformer {
 
     /// Logits over the vocabulary: `[.., D]` to `[.., vocabulary]`.
     pub(crate) fn logits<const R: usize>(&self, x: Tensor<R>) -> Tensor<R> {
-        linear(self.ln_final.forward(x), self.text_projection.val(), None)
+        let weight = Weight::InputFirst(self.text_projection.val());
+        linear(self.ln_final.forward(x), weight, None, None)
     }
 }

@@ -3,7 +3,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 
-use crate::nn::{LayerNorm, Mask, MultiheadAttention, normal};
+use crate::nn::{LayerNorm, MultiheadAttention, normal};
 
 /// One multi-head attention with n learned queries; no residual, no MLP.
 #[derive(Module, Debug)]
@@ -33,24 +33,19 @@ impl AttentionalPooler {
 
     /// `[B, L, key width]` to `[B, queries, width]`.
     pub(crate) fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let queries = self.queries(x.dims()[0]);
         let keys_values = self.attn.project_keys_values(self.ln_k.forward(x));
-        self.attn.attend(queries, &keys_values, Mask::None)
+        self.attn.cross_attention(self.queries(), &keys_values, None)
     }
 
     /// How much each query reads each token of `x` `[B, L, key width]`, averaged over the heads: `[B, queries, L]`.
     pub(crate) fn attention(&self, x: Tensor<3>) -> Tensor<3> {
-        let queries = self.queries(x.dims()[0]);
-        let keys = self.attn.project_keys_values(self.ln_k.forward(x)).keys;
-        self.attn.weights(queries, keys)
+        let keys_values = self.attn.project_keys_values(self.ln_k.forward(x));
+        self.attn.weights(self.queries(), &keys_values)
     }
 
-    /// The projected queries, which are the same for every image of the batch: projected once.
-    fn queries(&self, batch: usize) -> Tensor<4> {
-        let queries = self
-            .attn
-            .project_queries(self.ln_q.forward(self.query.val()).unsqueeze());
-        let [_, heads, length, head_width] = queries.dims();
-        queries.expand([batch, heads, length, head_width])
+    /// The projected queries, `[1, queries, width]`: the same for every image, so they are projected once.
+    fn queries(&self) -> Tensor<3> {
+        self.attn
+            .project_queries(self.ln_q.forward(self.query.val()).unsqueeze())
     }
 }

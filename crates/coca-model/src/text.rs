@@ -2,6 +2,7 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Bool, Device, Int, Tensor, module::embedding};
+use coca_kernels::{Weight, linear};
 
 use crate::{
     config::ModelConfig,
@@ -76,10 +77,12 @@ impl TextTransformer {
         let x = self.transformer.forward(x, Mask::Hidden(mask));
         let cls = x.clone().narrow(1, length, 1).squeeze_dim::<2>(1);
         TextFeatures {
-            pooled: self
-                .ln_final
-                .forward(cls)
-                .matmul(self.text_projection.val()),
+            pooled: linear(
+                self.ln_final.forward(cls),
+                Weight::InputFirst(self.text_projection.val()),
+                None,
+                None,
+            ),
             tokens: x.narrow(1, 0, length),
         }
     }
@@ -87,8 +90,8 @@ impl TextTransformer {
     /// Logits of the next text token from the unimodal outputs `[.., D]`, tied to the token embedding: the
     /// language-modelling loss adds no weights.
     pub(crate) fn language_model_logits<const R: usize>(&self, tokens: Tensor<R>) -> Tensor<R> {
-        let table = self.token_embedding.weight.val();
-        burn::tensor::module::linear(self.ln_final.forward(tokens), table.transpose(), None)
+        let table = Weight::OutputFirst(self.token_embedding.weight.val());
+        linear(self.ln_final.forward(tokens), table, None, None)
     }
 
     /// Cached decoding: embeds `ids` `[T, n]` at positions `start..` and runs the blocks over their caches.

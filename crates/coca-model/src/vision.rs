@@ -1,7 +1,8 @@
 //! The image encoder (ViT) with its attentional pooler.
 
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Tensor, module::linear};
+use burn::tensor::{Device, Tensor};
+use coca_kernels::{Weight, linear};
 
 use crate::{
     config::{AttentionalPool, ModelConfig},
@@ -28,7 +29,7 @@ impl PatchEmbedding {
             .permute([0, 2, 4, 1, 3, 5])
             .reshape([batch, gh * gw, channels * ph * pw]);
         let weight = self.weight.val().reshape([width, channels * ph * pw]);
-        linear(patches, weight.transpose(), None)
+        linear(patches, Weight::OutputFirst(weight), None, None)
     }
 }
 
@@ -138,7 +139,7 @@ impl VisionTransformer {
     fn features(&self, x: Tensor<3>) -> ImageFeatures {
         let (pooled, tokens) = self.pool(x);
         ImageFeatures {
-            pooled: pooled.matmul(self.proj.val()),
+            pooled: linear(pooled, Weight::InputFirst(self.proj.val()), None, None),
             tokens,
         }
     }

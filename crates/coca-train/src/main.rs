@@ -58,6 +58,8 @@ enum Command {
     Explain(commands::explain::Args),
     Convert(commands::convert::Args),
     Info(commands::info::Args),
+    #[command(hide = true)]
+    Bench(commands::bench::Args),
 }
 
 fn main() -> ExitCode {
@@ -112,5 +114,6 @@ fn run(cli: Cli) -> Result<()> {
         Command::Explain(args) => commands::explain::run(&args, &device),
         Command::Convert(args) => commands::convert::run(&args, &device),
         Command::Info(args) => commands::info::run(&args),
+        Command::Bench(args) => commands::bench::run(&args, &device),
     }
 }

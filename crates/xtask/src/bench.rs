@@ -1,13 +1,16 @@
 //! `cargo xtask bench`
 
 use anyhow::Result;
-use clap::Args;
+use clap::{Args, Subcommand};
 
 use crate::project::Project;
-use crate::{browser, command};
+use crate::{bench_train, browser, command};
 
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Options {
+    #[command(subcommand)]
+    what: Option<What>,
     /// Calls of each kind; the median is reported
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     calls: u32,
@@ -17,11 +20,20 @@ pub struct Options {
     large: bool,
 }
 
+#[derive(Subcommand)]
+enum What {
+    /// Time training steps beside open_clip's on PyTorch, if PYTHON (or python3) has it
+    Train(bench_train::Options),
+}
+
 /// The models of `--large`: preset and type of weights.
 const LARGE: [(&str, &str); 2] = [("coca_ViT-B-32", "q8"), ("coca_ViT-L-14", "q4")];
 
-/// Times loading and each task in Chromium, on the CPU and on WebGPU; prints a line for each device.
+/// Times training, or loading and each task in Chromium, on the CPU and on WebGPU; prints a line for each device.
 pub fn run(project: &Project, options: &Options) -> Result<()> {
+    if let Some(What::Train(options)) = &options.what {
+        return bench_train::run(project, options);
+    }
     if options.large {
         return large(project);
     }

@@ -4,12 +4,8 @@
 //! decoders, V width of the image encoder, E embedding.
 
 use burn::module::{Module, Param};
-use burn::tensor::{
-    Bool, Device, Tensor,
-    activation::softmax,
-    module::{attention, linear},
-    ops::AttentionModuleOptions,
-};
+use burn::tensor::{Device, Tensor, activation::softmax};
+use coca_kernels::{Mask, Tokens, Weight, attention, heads_attention, linear, parts, split_heads};
 
 use crate::indices;
 
@@ -18,22 +14,7 @@ use super::{
     linear::Linear,
 };
 
-/// What a query may look at.
-#[derive(Clone)]
-#[allow(
-    clippy::large_enum_variant,
-    reason = "a few live at a time, on the stack"
-)]
-pub(crate) enum Mask {
-    /// Everything.
-    None,
-    /// Itself and what came before.
-    Causal,
-    /// `[B or 1, 1, L_query, L_key]`; true hides the key.
-    Hidden(Tensor<4, Bool>),
-}
-
-/// Projected keys and values, `[B, H, L, width / H]` each.
+/// Projected keys and values with their heads split, `[B, H, L, width / H]` each: what decoding keeps.
 #[derive(Clone, Debug)]
 pub(crate) struct KeyValues {
     pub(crate) keys: Tensor<4>,
@@ -50,6 +31,32 @@ impl KeyValues {
         Self {
             keys: self.keys.select(0, rows.clone()),
             values: self.values.select(0, rows),
+        }
+    }
+}
+
+/// Keys and values as they are projected.
+#[derive(Clone, Debug)]
+pub(crate) enum Projected {
+    /// Beside each other, `[B, L, 2 width]`.
+    Packed(Tensor<3>),
+    /// `[B, L, width]` each.
+    Separate(Tensor<3>, Tensor<3>),
+}
+
+impl Projected {
+    /// Row i becomes old row `rows[i]`; rows may be repeated.
+    pub(crate) fn pick(self, rows: &[usize]) -> Self {
+        let pick = |x: Tensor<3>| {
+            if rows.iter().copied().eq(0..x.dims()[0]) {
+                return x;
+            }
+            let rows = indices(rows, &x.device());
+            x.select(0, rows)
+        };
+        match self {
+            Self::Packed(packed) => Self::Packed(pick(packed)),
+            Self::Separate(keys, values) => Self::Separate(pick(keys), pick(values)),
         }
     }
 }
@@ -107,30 +114,47 @@ impl MultiheadAttention {
         }
     }
 
-    /// Self-attention: `[B, L, width]` to the same shape.
-    pub(crate) fn self_attention(&self, x: Tensor<3>, mask: Mask) -> Tensor<3> {
-        let (queries, keys_values) = self.project_self(x);
-        self.attend(queries, &keys_values, mask)
-    }
-
-    /// Queries, keys and values of the same tokens, in one product where the weights are packed.
-    pub(crate) fn project_self(&self, x: Tensor<3>) -> (Tensor<4>, KeyValues) {
-        let Some(weight) = &self.in_proj_weight else {
-            return (self.project_queries(x.clone()), self.project_keys_values(x));
+    /// Self-attention: `[B, L, width]` to the same shape, added to `residual` if there is one.
+    pub(crate) fn self_attention(
+        &self,
+        x: Tensor<3>,
+        mask: Mask,
+        residual: Option<Tensor<3>>,
+    ) -> Tensor<3> {
+        let tokens = match &self.in_proj_weight {
+            Some(weight) => Tokens::Packed(linear(
+                x,
+                Weight::OutputFirst(weight.val()),
+                Some(self.in_proj_bias.val()),
+                None,
+            )),
+            None => tokens(self.project_queries(x.clone()), self.project_keys_values(x)),
         };
-        let projected = linear(x, weight.val().transpose(), Some(self.in_proj_bias.val()));
-        let [q, k, v] = split3(projected);
-        (
-            self.split_heads(q),
-            KeyValues {
-                keys: self.split_heads(k),
-                values: self.split_heads(v),
-            },
-        )
+        self.out_proj
+            .forward_onto(attention(tokens, self.heads, mask), residual)
     }
 
-    /// `[B, L, width]` to `[B, H, L, width / H]`.
-    pub(crate) fn project_queries(&self, x: Tensor<3>) -> Tensor<4> {
+    /// Queries, keys and values of the same tokens, with their heads split.
+    pub(crate) fn project_self(&self, x: Tensor<3>) -> (Tensor<4>, KeyValues) {
+        let [queries, keys, values] = match &self.in_proj_weight {
+            Some(weight) => parts(linear(
+                x,
+                Weight::OutputFirst(weight.val()),
+                Some(self.in_proj_bias.val()),
+                None,
+            )),
+            None => {
+                let queries = self.project_queries(x.clone());
+                let [keys, values] = keys_and_values(self.project_keys_values(x));
+                [queries, keys, values]
+            }
+        };
+        let [keys, values] = [keys, values].map(|x| split_heads(x, self.heads));
+        (split_heads(queries, self.heads), KeyValues { keys, values })
+    }
+
+    /// `[B, L, width]` to the same shape.
+    pub(crate) fn project_queries(&self, x: Tensor<3>) -> Tensor<3> {
         let [_, _, width] = x.dims();
         let weight = match (&self.in_proj_weight, &self.q_proj_weight) {
             (Some(packed), _) => packed.val().narrow(0, 0, width),
@@ -138,62 +162,78 @@ impl MultiheadAttention {
             (None, None) => unreachable!("constructed with one of the two forms"),
         };
         let bias = self.in_proj_bias.val().narrow(0, 0, width);
-        self.split_heads(linear(x, weight.transpose(), Some(bias)))
+        linear(x, Weight::OutputFirst(weight), Some(bias), None)
     }
 
     /// `[B, L, key width]` to keys and values; computed once for an image and kept while its caption is decoded.
-    pub(crate) fn project_keys_values(&self, x: Tensor<3>) -> KeyValues {
+    pub(crate) fn project_keys_values(&self, x: Tensor<3>) -> Projected {
         let bias = self.in_proj_bias.val();
         let width = bias.dims()[0] / 3;
-        let bias = |part: usize| Some(bias.clone().narrow(0, part * width, width));
-        let weight = |part: usize, own: &Option<Param<Tensor<2>>>| match (&self.in_proj_weight, own)
-        {
-            (Some(packed), _) => packed.val().narrow(0, part * width, width),
-            (None, Some(own)) => own.val(),
-            (None, None) => unreachable!("constructed with one of the two forms"),
+        let project = |x: Tensor<3>, weight: Tensor<2>, first: usize| {
+            let bias = bias.clone().narrow(0, first * width, weight.dims()[0]);
+            linear(x, Weight::OutputFirst(weight), Some(bias), None)
         };
-        let keys = linear(
-            x.clone(),
-            weight(1, &self.k_proj_weight).transpose(),
-            bias(1),
-        );
-        let values = linear(x, weight(2, &self.v_proj_weight).transpose(), bias(2));
-        KeyValues {
-            keys: self.split_heads(keys),
-            values: self.split_heads(values),
+        match (
+            &self.in_proj_weight,
+            &self.k_proj_weight,
+            &self.v_proj_weight,
+        ) {
+            (Some(packed), _, _) => {
+                let weight = packed.val().narrow(0, width, 2 * width);
+                Projected::Packed(project(x, weight, 1))
+            }
+            (None, Some(keys), Some(values)) => Projected::Separate(
+                project(x.clone(), keys.val(), 1),
+                project(x, values.val(), 2),
+            ),
+            _ => unreachable!("constructed with one of the two forms"),
         }
     }
 
-    /// softmax(Q Kᵀ / √d) V, heads joined, projected: `[B, L_query, width]`.
+    /// Keys and values with their heads split, for decoding.
+    pub(crate) fn split(&self, projected: Projected) -> KeyValues {
+        let [keys, values] = keys_and_values(projected).map(|x| split_heads(x, self.heads));
+        KeyValues { keys, values }
+    }
+
+    /// softmax(Q Kᵀ / √d) V, heads joined and projected, added to `residual` if there is one: `[B, L, width]`.
+    /// `queries` are `[B, L, width]`, or `[1, L, width]` for all rows of keys and values.
+    pub(crate) fn cross_attention(
+        &self,
+        queries: Tensor<3>,
+        keys_values: &Projected,
+        residual: Option<Tensor<3>>,
+    ) -> Tensor<3> {
+        let tokens = tokens(queries, keys_values.clone());
+        self.out_proj
+            .forward_onto(attention(tokens, self.heads, Mask::None), residual)
+    }
+
+    /// The same on split heads, as decoding keeps them; `queries` are `[B, H, L, d]`.
     pub(crate) fn attend(
         &self,
         queries: Tensor<4>,
         keys_values: &KeyValues,
         mask: Mask,
+        residual: Option<Tensor<3>>,
     ) -> Tensor<3> {
-        let (hidden, is_causal) = match mask {
-            Mask::None => (None, false),
-            Mask::Causal => (None, true),
-            Mask::Hidden(hidden) => (Some(hidden), false),
-        };
         let KeyValues { keys, values } = keys_values.clone();
-        let [batch, heads, length, head_width] = queries.dims();
-        let hidden = hidden.map(|mask| mask.expand([batch, heads, length, keys.dims()[2]]));
-        let options = AttentionModuleOptions {
-            scale: None,
-            softcap: None,
-            is_causal,
-        };
-        let attended = attention(queries, keys, values, hidden, None, options);
-        let joined = attended
-            .swap_dims(1, 2)
-            .reshape([batch, length, heads * head_width]);
-        self.out_proj.forward(joined)
+        let joined = heads_attention(queries, keys, values, mask);
+        self.out_proj.forward_onto(joined, residual)
     }
 
-    /// softmax(Q Kᵀ / √d), averaged over the heads: `[B, L_query, L_key]`. For looking at: [`Self::attend`] leaves it to
-    /// kernels that never hold it as a whole.
-    pub(crate) fn weights(&self, queries: Tensor<4>, keys: Tensor<4>) -> Tensor<3> {
+    /// Queries `[B, L, width]` with their heads split.
+    pub(crate) fn split_queries(&self, queries: Tensor<3>) -> Tensor<4> {
+        split_heads(queries, self.heads)
+    }
+
+    /// softmax(Q Kᵀ / √d), averaged over the heads: `[B, L_query, L_key]`. For looking at:
+    /// [`Self::cross_attention`] leaves it to kernels that never hold it as a whole.
+    pub(crate) fn weights(&self, queries: Tensor<3>, keys_values: &Projected) -> Tensor<3> {
+        let [keys, _] = keys_and_values(keys_values.clone());
+        let [_, length, width] = queries.dims();
+        let queries = queries.expand([keys.dims()[0], length, width]);
+        let [queries, keys] = [queries, keys].map(|x| split_heads(x, self.heads));
         let head_width = queries.dims()[3];
         let scores = queries.matmul(keys.swap_dims(2, 3)) / (head_width as f64).sqrt();
         softmax(scores, 3).mean_dim(1).squeeze_dim(1)
@@ -204,16 +244,18 @@ impl MultiheadAttention {
         let width = self.in_proj_bias.lazy_shape().dims::<1>()[0] / 3;
         [rows, self.heads, capacity, width / self.heads]
     }
+}
 
-    fn split_heads(&self, x: Tensor<3>) -> Tensor<4> {
-        let [batch, length, width] = x.dims();
-        x.reshape([batch, length, self.heads, width / self.heads])
-            .swap_dims(1, 2)
+fn tokens(queries: Tensor<3>, keys_values: Projected) -> Tokens {
+    match keys_values {
+        Projected::Packed(packed) => Tokens::Cross(queries, packed),
+        Projected::Separate(keys, values) => Tokens::Separate(queries, keys, values),
     }
 }
 
-/// Thirds of the last dimension.
-fn split3(x: Tensor<3>) -> [Tensor<3>; 3] {
-    let width = x.dims()[2] / 3;
-    [0, 1, 2].map(|part| x.clone().narrow(2, part * width, width))
+fn keys_and_values(projected: Projected) -> [Tensor<3>; 2] {
+    match projected {
+        Projected::Packed(packed) => parts(packed),
+        Projected::Separate(keys, values) => [keys, values],
+    }
 }

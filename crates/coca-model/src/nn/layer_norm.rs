@@ -1,7 +1,8 @@
 //! Layer normalisation.
 
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Tensor, module::layer_norm};
+use burn::tensor::{Device, Tensor};
+use coca_kernels::layer_norm;
 
 use super::init::constant;
 
@@ -26,6 +27,6 @@ impl LayerNorm {
 
     /// `[.., width]` to the same shape.
     pub(crate) fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        layer_norm(x, self.weight.val(), Some(self.bias.val()), EPSILON)
+        layer_norm(x, self.weight.val(), self.bias.val(), EPSILON)
     }
 }

@@ -1,7 +1,8 @@
 //! Affine map in PyTorch's layout.
 
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Tensor, module::linear};
+use burn::tensor::{Device, Tensor};
+use coca_kernels::{Weight, linear};
 
 use super::init::{constant, uniform};
 
@@ -33,10 +34,20 @@ impl Linear {
 
     /// `[.., in]` to `[.., out]`.
     pub(crate) fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        self.forward_onto(x, None)
+    }
+
+    /// `[.., in]` to `[.., out]`, added to `residual` if there is one.
+    pub(crate) fn forward_onto<const D: usize>(
+        &self,
+        x: Tensor<D>,
+        residual: Option<Tensor<D>>,
+    ) -> Tensor<D> {
         linear(
             x,
-            self.weight.val().transpose(),
+            Weight::OutputFirst(self.weight.val()),
             self.bias.as_ref().map(Param::val),
+            residual,
         )
     }
 }

@@ -2,6 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, activation};
+use coca_kernels::gelu;
 
 use crate::config::ModelConfig;
 
@@ -28,7 +29,7 @@ impl Activation {
 
     fn forward<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
         match self {
-            Self::Gelu => activation::gelu(x),
+            Self::Gelu => gelu(x),
             Self::QuickGelu => x.clone() * activation::sigmoid(x * 1.702),
         }
     }
@@ -58,9 +59,13 @@ impl Mlp {
         }
     }
 
-    /// `[.., width]` to the same shape.
-    pub(crate) fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        self.c_proj
-            .forward(self.activation.forward(self.c_fc.forward(x)))
+    /// `[.., width]` to the same shape, added to `residual` if there is one.
+    pub(crate) fn forward<const D: usize>(
+        &self,
+        x: Tensor<D>,
+        residual: Option<Tensor<D>>,
+    ) -> Tensor<D> {
+        let hidden = self.activation.forward(self.c_fc.forward(x));
+        self.c_proj.forward_onto(hidden, residual)
     }
 }

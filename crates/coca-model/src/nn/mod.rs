@@ -7,7 +7,8 @@ mod linear;
 mod mlp;
 mod resblock;
 
-pub(crate) use attention::{KeyValues, Mask, MultiheadAttention};
+pub(crate) use attention::{KeyValues, MultiheadAttention, Projected};
+pub(crate) use coca_kernels::Mask;
 pub(crate) use init::{BlockInit, constant, normal, uniform};
 pub(crate) use layer_norm::LayerNorm;
 pub(crate) use mlp::Activation;

@@ -2,9 +2,10 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
+use coca_kernels::Mask;
 
 use super::{
-    attention::{KeyValues, Mask, MultiheadAttention},
+    attention::{KeyValues, MultiheadAttention, Projected},
     init::{BlockInit, constant},
     layer_norm::LayerNorm,
     mlp::{Activation, Mlp},
@@ -24,10 +25,15 @@ impl LayerScale {
     }
 }
 
-fn scaled(x: Tensor<3>, scale: &Option<LayerScale>) -> Tensor<3> {
+/// x + scale · branch. Without a scale the branch adds itself to x, which saves a pass over memory.
+fn joined(
+    x: Tensor<3>,
+    scale: &Option<LayerScale>,
+    branch: impl FnOnce(Option<Tensor<3>>) -> Tensor<3>,
+) -> Tensor<3> {
     match scale {
-        Some(scale) => x * scale.gamma.val().unsqueeze(),
-        None => x,
+        Some(scale) => x + branch(None) * scale.gamma.val().unsqueeze(),
+        None => branch(Some(x)),
     }
 }
 
@@ -75,8 +81,9 @@ impl ResidualBlock {
 
     /// `[B, L, width]` to the same shape.
     pub(crate) fn forward(&self, x: Tensor<3>, mask: Mask) -> Tensor<3> {
-        let attended = self.attn.self_attention(self.ln_1.forward(x.clone()), mask);
-        self.feed_forward(x + scaled(attended, &self.ls_1))
+        let normal = self.ln_1.forward(x.clone());
+        let x = joined(x, &self.ls_1, |x| self.attn.self_attention(normal, mask, x));
+        feed_forward(x, &self.ln_2, &self.mlp, &self.ls_2)
     }
 
     /// One step of cached decoding: `x` is `[B, n, width]` at positions `start..start + n` of the cache.
@@ -91,10 +98,11 @@ impl ResidualBlock {
         let (queries, fresh) = self.attn.project_self(self.ln_1.forward(x.clone()));
         let [_, heads, _, head_width] = cache.keys.dims();
         let place = [0..rows, 0..heads, start..start + new, 0..head_width];
-        cache.keys = cache.keys.clone().slice_assign(place.clone(), fresh.keys);
-        cache.values = cache.values.clone().slice_assign(place, fresh.values);
-        let attended = self.attn.attend(queries, cache, mask);
-        self.feed_forward(x + scaled(attended, &self.ls_1))
+        // Taken out of the cache, so that it is written in place.
+        cache.keys = cache.keys.extract().slice_assign(place.clone(), fresh.keys);
+        cache.values = cache.values.extract().slice_assign(place, fresh.values);
+        let x = joined(x, &self.ls_1, |x| self.attn.attend(queries, cache, mask, x));
+        feed_forward(x, &self.ln_2, &self.mlp, &self.ls_2)
     }
 
     /// A cache of zeros for `rows` sequences of up to `capacity` tokens.
@@ -105,11 +113,16 @@ impl ResidualBlock {
             values: Tensor::zeros(shape, device),
         }
     }
+}
 
-    fn feed_forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let y = self.mlp.forward(self.ln_2.forward(x.clone()));
-        x + scaled(y, &self.ls_2)
-    }
+fn feed_forward(
+    x: Tensor<3>,
+    norm: &LayerNorm,
+    mlp: &Mlp,
+    scale: &Option<LayerScale>,
+) -> Tensor<3> {
+    let normal = norm.forward(x.clone());
+    joined(x, scale, |x| mlp.forward(normal, x))
 }
 
 /// x + attention(ln_1(x), ln_1_kv(image tokens)), then x + mlp(ln_2(x)).
@@ -146,23 +159,39 @@ impl CrossBlock {
     }
 
     /// Keys and values of the image tokens `[B, N, width]`.
-    pub(crate) fn image_keys_values(&self, image_tokens: Tensor<3>) -> KeyValues {
+    pub(crate) fn image_keys_values(&self, image_tokens: Tensor<3>) -> Projected {
         self.attn
             .project_keys_values(self.ln_1_kv.forward(image_tokens))
     }
 
     /// How much each text position of `x` `[B, L, width]` reads each image token, averaged over the heads: `[B, L, N]`.
-    pub(crate) fn attention(&self, x: Tensor<3>, image: &KeyValues) -> Tensor<3> {
+    pub(crate) fn attention(&self, x: Tensor<3>, image: &Projected) -> Tensor<3> {
         let queries = self.attn.project_queries(self.ln_1.forward(x));
-        self.attn.weights(queries, image.keys.clone())
+        self.attn.weights(queries, image)
+    }
+
+    /// Keys and values with their heads split, for [`Self::decode`].
+    pub(crate) fn split(&self, image: Projected) -> KeyValues {
+        self.attn.split(image)
     }
 
     /// `x` is `[B, L, width]`; every text position sees every image token.
-    pub(crate) fn forward(&self, x: Tensor<3>, image: &KeyValues) -> Tensor<3> {
+    pub(crate) fn forward(&self, x: Tensor<3>, image: &Projected) -> Tensor<3> {
         let queries = self.attn.project_queries(self.ln_1.forward(x.clone()));
-        let x = x + scaled(self.attn.attend(queries, image, Mask::None), &self.ls_1);
-        let y = self.mlp.forward(self.ln_2.forward(x.clone()));
-        x + scaled(y, &self.ls_2)
+        let x = joined(x, &self.ls_1, |x| {
+            self.attn.cross_attention(queries, image, x)
+        });
+        feed_forward(x, &self.ln_2, &self.mlp, &self.ls_2)
+    }
+
+    /// The same, with the image's keys and values as decoding keeps them.
+    pub(crate) fn decode(&self, x: Tensor<3>, image: &KeyValues) -> Tensor<3> {
+        let queries = self.attn.project_queries(self.ln_1.forward(x.clone()));
+        let queries = self.attn.split_queries(queries);
+        let x = joined(x, &self.ls_1, |x| {
+            self.attn.attend(queries, image, Mask::None, x)
+        });
+        feed_forward(x, &self.ln_2, &self.mlp, &self.ls_2)
     }
 }
 

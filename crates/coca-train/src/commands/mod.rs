@@ -1,6 +1,7 @@
 //! The commands, each with its arguments and its output.
 
 pub mod answer;
+pub mod bench;
 pub mod caption;
 pub mod classify;
 pub mod convert;

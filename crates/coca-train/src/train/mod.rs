@@ -10,6 +10,7 @@ mod muon;
 mod optimizer;
 mod run;
 mod schedule;
+mod stepper;
 mod tokenizer;
 mod validate;
 
@@ -17,3 +18,4 @@ pub use config::{TokenizerSource, TrainConfig, ValidationConfig, ValidationTask}
 pub use optimizer::Optimizer;
 pub use run::{Outcome, train};
 pub use schedule::learning_rate;
+pub use stepper::Stepper;

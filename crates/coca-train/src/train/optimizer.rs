@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use burn::module::{Module, ModuleMapper, Param};
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor, TensorData};
+use coca_kernels::{AdamW, adamw, sum_of_squares};
 use coca_model::Coca;
 use coca_model::weights::{StateDict, TensorEntry, expected};
 
@@ -33,9 +34,13 @@ struct Moments {
 struct Job {
     name: String,
     shape: Vec<usize>,
+    weights: Tensor<1>,
     gradient: Tensor<1>,
     moments: Option<Moments>,
 }
+
+/// A parameter after its update: its name, its moments and its weights, flat.
+type Updated = (String, Moments, Tensor<1>);
 
 /// The logit scale stays within a factor of 1 to 100 (CLIP; open_clip clamps after each step).
 const LARGEST_LOGIT_SCALE: f32 = 4.605_170_2;
@@ -54,7 +59,7 @@ impl Optimizer {
     pub fn gradient_norm(gradients: &NamedGradients) -> Option<Tensor<1>> {
         let squares = gradients
             .values()
-            .map(|gradient| gradient.clone().square().sum());
+            .map(|gradient| sum_of_squares(gradient.clone()));
         squares.reduce(|sum, square| sum + square).map(Tensor::sqrt)
     }
 
@@ -75,94 +80,90 @@ impl Optimizer {
             .filter(|_| limit > 0.0)
             .map(|norm| ((norm + 1e-6).recip() * limit).clamp_max(1.0));
         let shapes = expected(&model);
-        let mut shares: Vec<Vec<Job>> = (0..threads.max(1)).map(|_| Vec::new()).collect();
-        let count = shares.len();
-        for (at, (name, gradient)) in gradients.into_iter().enumerate() {
-            let shape = shapes.get(&name).cloned().unwrap_or_default();
-            let moments = self.moments.remove(&name);
-            shares[at % count].push(Job {
-                name,
-                shape,
-                gradient,
-                moments,
-            });
+        let mut weights = Weights::of(&model);
+        let mut jobs = Vec::with_capacity(gradients.len());
+        for (name, gradient) in gradients {
+            if let Some(weights) = weights.remove(&name) {
+                jobs.push(Job {
+                    shape: shapes.get(&name).cloned().unwrap_or_default(),
+                    moments: self.moments.remove(&name),
+                    name,
+                    weights,
+                    gradient,
+                });
+            }
         }
         let this = &*self;
-        let updates = side_by_side(shares, |jobs| {
+        let updates = side_by_side(shares(jobs, threads.max(1)), |jobs| {
             Ok(jobs
                 .into_iter()
                 .map(|job| this.update(job, clip.as_ref(), rate))
                 .collect::<Vec<_>>())
         })?;
-        let mut changes = BTreeMap::new();
-        for (name, moments, change) in updates.into_iter().flatten() {
+        let mut updated = BTreeMap::new();
+        for (name, moments, weights) in updates.into_iter().flatten() {
             self.moments.insert(name.clone(), moments);
-            changes.insert(name, change);
+            updated.insert(name, weights);
         }
-        let decay = 1.0 - rate * self.config.weight_decay;
         Ok(model.map(&mut Apply {
-            changes,
-            decay,
+            updated,
             path: Vec::new(),
         }))
     }
 
-    /// New moments of one parameter, and what is subtracted from it.
-    fn update(
-        &self,
-        job: Job,
-        clip: Option<&Tensor<1>>,
-        rate: f64,
-    ) -> (String, Moments, Tensor<1>) {
+    /// One parameter after its update.
+    fn update(&self, job: Job, clip: Option<&Tensor<1>>, rate: f64) -> Updated {
         let config = &self.config;
         let Job {
             name,
             shape,
+            weights,
             gradient,
             moments,
         } = job;
-        let gradient = match clip {
-            Some(clip) => gradient * clip.clone(),
-            None => gradient,
+        let weight_decay = if decays(&name, shape.len()) {
+            config.weight_decay
+        } else {
+            0.0
         };
-        let first = moments
-            .as_ref()
-            .map_or_else(|| gradient.zeros_like(), |moments| moments.first.clone());
+        let zeros = || gradient.zeros_like();
+        let (first, second) = match moments {
+            Some(moments) => (moments.first, moments.second),
+            None => (zeros(), None),
+        };
         if config.method == Method::Muon && muon::applies(&name, &shape) {
+            let gradient = match clip {
+                Some(clip) => gradient * clip.clone(),
+                None => gradient,
+            };
             let first = first * config.momentum + gradient.clone();
             let ahead = gradient + first.clone() * config.momentum;
             let (stacked, count) = (muon::stacked(&name), shape.iter().product::<usize>());
             let matrices = ahead.reshape([stacked, shape[0] / stacked, shape[1]]);
             let change = muon::orthogonalise(matrices).reshape([count]) * rate;
-            return (
-                name,
-                Moments {
-                    first,
-                    second: None,
-                },
-                change,
-            );
-        }
-        let second = moments
-            .and_then(|moments| moments.second)
-            .unwrap_or_else(|| gradient.zeros_like());
-        let first = first * config.beta1 + gradient.clone() * (1.0 - config.beta1);
-        let second = second * config.beta2 + gradient.square() * (1.0 - config.beta2);
-        let steps = self.steps as i32;
-        let (bias1, bias2) = (
-            1.0 - config.beta1.powi(steps),
-            1.0 - config.beta2.powi(steps),
-        );
-        let denominator = second.clone().sqrt() / bias2.sqrt() + config.epsilon;
-        let change = first.clone() / denominator * (rate / bias1);
-        (
-            name,
-            Moments {
+            let weights = weights * (1.0 - rate * weight_decay) - change;
+            let moments = Moments {
                 first,
-                second: Some(second),
-            },
-            change,
-        )
+                second: None,
+            };
+            return (name, moments, weights);
+        }
+        let second = second.unwrap_or_else(zeros);
+        let numbers = AdamW {
+            beta1: config.beta1,
+            beta2: config.beta2,
+            epsilon: config.epsilon,
+            rate,
+            weight_decay,
+            step: self.steps as i32,
+        };
+        let (weights, [first, second]) =
+            adamw(numbers, weights, gradient, clip.cloned(), [first, second]);
+        let moments = Moments {
+            first,
+            second: Some(second),
+        };
+        (name, moments, weights)
     }
 
     /// The moments, for a checkpoint: `first.NAME` and `second.NAME`.
@@ -235,10 +236,55 @@ fn decays(name: &str, rank: usize) -> bool {
             .any(|part| name.contains(part))
 }
 
-/// value · decay - change, for the parameters that have a change.
+/// Jobs for each of `threads` threads, with about as many weights each.
+fn shares(mut jobs: Vec<Job>, threads: usize) -> Vec<Vec<Job>> {
+    let size = |job: &Job| job.shape.iter().product::<usize>();
+    jobs.sort_by_key(|job| std::cmp::Reverse(size(job)));
+    let mut shares: Vec<(usize, Vec<Job>)> = (0..threads).map(|_| (0, Vec::new())).collect();
+    for job in jobs {
+        if let Some((total, share)) = shares.iter_mut().min_by_key(|(total, _)| *total) {
+            *total += size(&job);
+            share.push(job);
+        }
+    }
+    shares.into_iter().map(|(_, share)| share).collect()
+}
+
+/// Takes a model's weights, flat, by parameter name.
+#[derive(Default)]
+struct Weights {
+    path: Vec<String>,
+    found: BTreeMap<String, Tensor<1>>,
+}
+
+impl Weights {
+    fn of(model: &Coca) -> BTreeMap<String, Tensor<1>> {
+        let mut weights = Self::default();
+        model.visit(&mut weights);
+        weights.found
+    }
+}
+
+impl ModuleVisitor for Weights {
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.path.push(name.to_string());
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let value = param.val();
+        let count = value.dims().iter().product::<usize>();
+        self.found
+            .insert(self.path.join("."), value.reshape([count]));
+    }
+}
+
+/// Puts updated weights in the place of the old ones.
 struct Apply {
-    changes: BTreeMap<String, Tensor<1>>,
-    decay: f64,
+    updated: BTreeMap<String, Tensor<1>>,
     path: Vec<String>,
 }
 
@@ -253,16 +299,11 @@ impl ModuleMapper for Apply {
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let name = self.path.join(".");
-        let Some(change) = self.changes.remove(&name) else {
+        let Some(updated) = self.updated.remove(&name) else {
             return param;
         };
         param.map(|value| {
-            let change = change.reshape(value.dims());
-            let value = if decays(&name, D) {
-                value * self.decay - change
-            } else {
-                value - change
-            };
+            let value = updated.reshape(value.dims());
             if name == "logit_scale" {
                 value.clamp(0.0, LARGEST_LOGIT_SCALE)
             } else {

@@ -1,0 +1,128 @@
+//! Multi-head attention.
+
+use burn::tensor::{Bool, Tensor, module, ops::AttentionModuleOptions};
+
+/// Queries, keys and values as projections give them. D is the width of all heads together.
+#[derive(Clone, Debug)]
+pub enum Tokens {
+    /// Beside each other, `[B, L, 3 D]`.
+    Packed(Tensor<3>),
+    /// Queries `[B, L, D]`, or `[1, L, D]` for all sequences; keys and values beside each other, `[B, N, 2 D]`.
+    Cross(Tensor<3>, Tensor<3>),
+    /// Queries `[B, L, D]` or `[1, L, D]`, keys and values `[B, N, D]`.
+    Separate(Tensor<3>, Tensor<3>, Tensor<3>),
+}
+
+/// What a query does not see.
+#[derive(Clone, Debug)]
+pub enum Mask {
+    /// Nothing.
+    None,
+    /// What comes behind it.
+    Causal,
+    /// `[B or 1, 1, L_query or 1, L_key]`; true hides the key.
+    Hidden(Tensor<4, Bool>),
+}
+
+/// softmax(Q Kᵀ / √d) V for each of `heads` heads of width d, joined: `[B, L, D]`.
+pub fn attention(tokens: Tokens, heads: usize, mask: Mask) -> Tensor<3> {
+    #[cfg(feature = "flex")]
+    if let Some(joined) = fused(&tokens, heads, &mask) {
+        return joined;
+    }
+    let [queries, keys, values] = match tokens {
+        Tokens::Packed(packed) => parts(packed),
+        Tokens::Cross(queries, packed) => {
+            let [keys, values] = parts(packed);
+            [queries, keys, values]
+        }
+        Tokens::Separate(queries, keys, values) => [queries, keys, values],
+    };
+    let batch = keys.dims()[0];
+    let [_, length, width] = queries.dims();
+    let [queries, keys, values] =
+        [queries.expand([batch, length, width]), keys, values].map(|x| split_heads(x, heads));
+    composed(queries, keys, values, mask)
+}
+
+/// The same on heads that are split, `[B, H, L, d]` each, as a cache keeps them: `[B, L, H d]`.
+pub fn heads_attention(
+    queries: Tensor<4>,
+    keys: Tensor<4>,
+    values: Tensor<4>,
+    mask: Mask,
+) -> Tensor<3> {
+    #[cfg(feature = "flex")]
+    {
+        let inputs = [&queries, &keys, &values].map(|x| x.clone().into_dispatch());
+        if crate::flex::fit_without_graph(&inputs)
+            && let Some(marks) = marks(&mask)
+        {
+            return Tensor::from_dispatch(crate::flex::heads_attention(inputs, &marks));
+        }
+    }
+    composed(queries, keys, values, mask)
+}
+
+/// `[B, L, D]` to `[B, H, L, D / H]`.
+pub fn split_heads(x: Tensor<3>, heads: usize) -> Tensor<4> {
+    let [batch, length, width] = x.dims();
+    x.reshape([batch, length, heads, width / heads])
+        .swap_dims(1, 2)
+}
+
+/// Equal parts of the last dimension.
+pub fn parts<const N: usize>(x: Tensor<3>) -> [Tensor<3>; N] {
+    let width = x.dims()[2] / N;
+    std::array::from_fn(|part| x.clone().narrow(2, part * width, width))
+}
+
+fn composed(queries: Tensor<4>, keys: Tensor<4>, values: Tensor<4>, mask: Mask) -> Tensor<3> {
+    let [batch, heads, length, head_width] = queries.dims();
+    let (mask, is_causal) = match mask {
+        Mask::None => (None, false),
+        Mask::Causal => (None, true),
+        Mask::Hidden(mask) => (
+            Some(mask.expand([batch, heads, length, keys.dims()[2]])),
+            false,
+        ),
+    };
+    let options = AttentionModuleOptions {
+        scale: None,
+        softcap: None,
+        is_causal,
+    };
+    module::attention(queries, keys, values, mask, None, options)
+        .swap_dims(1, 2)
+        .reshape([batch, length, heads * head_width])
+}
+
+#[cfg(feature = "flex")]
+fn fused(tokens: &Tokens, heads: usize, mask: &Mask) -> Option<Tensor<3>> {
+    use crate::flex::{Layout, attention, fit};
+    let (layout, inputs) = match tokens {
+        Tokens::Packed(packed) => (Layout::Packed, vec![packed]),
+        Tokens::Cross(queries, packed) => (Layout::Cross, vec![queries, packed]),
+        Tokens::Separate(queries, keys, values) => (Layout::Separate, vec![queries, keys, values]),
+    };
+    let inputs: Vec<_> = inputs
+        .into_iter()
+        .map(|x| x.clone().into_dispatch())
+        .collect();
+    if !fit(&inputs) {
+        return None;
+    }
+    let marks = marks(mask)?;
+    Some(Tensor::from_dispatch(attention(
+        layout, heads, marks, inputs,
+    )))
+}
+
+#[cfg(feature = "flex")]
+fn marks(mask: &Mask) -> Option<crate::flex::Marks> {
+    match mask {
+        Mask::None => Some(crate::flex::Marks::Nothing),
+        Mask::Causal => Some(crate::flex::Marks::Future),
+        Mask::Hidden(mask) => crate::flex::Marks::of(mask.clone().into_dispatch()),
+    }
+}

@@ -1,0 +1,28 @@
+//! Cross-entropy.
+
+use burn::tensor::{Int, Tensor, TensorData, activation::log_softmax};
+
+/// Σ -log softmax(row)\[label\] over the rows of `logits` `[n, classes]`, `[1]`.
+///
+/// # Panics
+/// There are not n labels, or one is no class.
+pub fn cross_entropy(logits: Tensor<2>, labels: &[u32]) -> Tensor<1> {
+    let [rows, classes] = logits.dims();
+    assert!(
+        rows == labels.len() && labels.iter().all(|&label| (label as usize) < classes),
+        "a label below {classes} for each of {rows} rows"
+    );
+    #[cfg(feature = "flex")]
+    {
+        let input = [logits.clone().into_dispatch()];
+        if crate::flex::fit(&input) {
+            drop(logits);
+            let [input] = input;
+            let labels = labels.iter().map(|&label| label as usize).collect();
+            return Tensor::from_dispatch(crate::flex::cross_entropy(input, labels));
+        }
+    }
+    let ids: Vec<i32> = labels.iter().map(|&label| label as i32).collect();
+    let ids = Tensor::<1, Int>::from_data(TensorData::from(ids.as_slice()), &logits.device());
+    -log_softmax(logits, 1).gather(1, ids.unsqueeze_dim(1)).sum()
+}

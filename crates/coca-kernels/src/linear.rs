@@ -1,0 +1,54 @@
+//! The affine map.
+
+use burn::tensor::{Tensor, module};
+
+/// A weight and how it lies.
+#[derive(Clone, Debug)]
+pub enum Weight {
+    /// `[out, in]`, as PyTorch stores a layer.
+    OutputFirst(Tensor<2>),
+    /// `[in, out]`, as CLIP stores a projection.
+    InputFirst(Tensor<2>),
+}
+
+/// x Wᵀ + bias + residual: `[.., in]` to `[.., out]`; `residual` has the result's shape.
+pub fn linear<const D: usize>(
+    x: Tensor<D>,
+    weight: Weight,
+    bias: Option<Tensor<1>>,
+    residual: Option<Tensor<D>>,
+) -> Tensor<D> {
+    #[cfg(feature = "flex")]
+    {
+        use crate::flex::{Form, fit, linear};
+        let (input_first, weight) = match &weight {
+            Weight::OutputFirst(weight) => (false, weight),
+            Weight::InputFirst(weight) => (true, weight),
+        };
+        let form = Form {
+            input_first,
+            bias: bias.is_some(),
+            residual: residual.is_some(),
+        };
+        let inputs = [
+            Some(x.clone().into_dispatch()),
+            Some(weight.clone().into_dispatch()),
+            bias.clone().map(Tensor::into_dispatch),
+            residual.clone().map(Tensor::into_dispatch),
+        ];
+        let inputs: Vec<_> = inputs.into_iter().flatten().collect();
+        if fit(&inputs) {
+            drop((x, residual));
+            return Tensor::from_dispatch(linear(form, inputs));
+        }
+    }
+    let weight = match weight {
+        Weight::OutputFirst(weight) => weight.transpose(),
+        Weight::InputFirst(weight) => weight,
+    };
+    let y = module::linear(x, weight, bias);
+    match residual {
+        Some(residual) => residual + y,
+        None => y,
+    }
+}
