@@ -8,7 +8,8 @@ use crate::{
     config::ModelConfig,
     multimodal::MultimodalTransformer,
     nn::constant,
-    text::{TextFeatures, TextTransformer},
+    pieces::Whole,
+    text::TextTransformer,
     vision::{ImageFeatures, VisionTransformer},
 };
 
@@ -92,18 +93,23 @@ impl Coca {
     /// # Errors
     /// [`Error::Input`] when the shape is another.
     pub fn encode_image(&self, pixels: Tensor<4>) -> Result<ImageEncoding> {
-        let [_, channels, height, width] = pixels.dims();
-        let [expected_height, expected_width] = self.config.vision_cfg.image_size.dims();
-        if (channels, height, width) != (3, expected_height, expected_width) {
-            return Err(Error::Input(format!(
-                "pixels are [{channels}, {height}, {width}], the model takes [3, {expected_height}, {expected_width}]"
-            )));
-        }
-        let ImageFeatures { pooled, tokens } = self.visual.forward(pixels);
+        self.check_pixels(&pixels)?;
+        let ImageFeatures { pooled, tokens } = self.visual.forward(pixels, None, &mut Whole);
         Ok(ImageEncoding {
             embedding: normalise(pooled),
-            tokens,
+            tokens: tokens.tensor,
         })
+    }
+
+    pub(crate) fn check_pixels(&self, pixels: &Tensor<4>) -> Result<()> {
+        let [_, channels, height, width] = pixels.dims();
+        let [expected_height, expected_width] = self.config.vision_cfg.image_size.dims();
+        if (channels, height, width) == (3, expected_height, expected_width) {
+            return Ok(());
+        }
+        Err(Error::Input(format!(
+            "pixels are [{channels}, {height}, {width}], the model takes [3, {expected_height}, {expected_width}]"
+        )))
     }
 
     /// Encodes texts: `ids` is `[T, L]`, right padded, L at most the context length.
@@ -121,10 +127,10 @@ impl Coca {
                 "the text is {length} tokens long, the model takes {limit}"
             )));
         }
-        let TextFeatures { pooled, tokens } = self.text.forward(ids);
+        let text = self.text.forward(ids, &mut Whole);
         Ok(TextEncoding {
-            embedding: normalise(pooled),
-            tokens,
+            tokens: text.tokens(),
+            embedding: normalise(text.pooled),
         })
     }
 
@@ -138,7 +144,7 @@ impl Coca {
 }
 
 /// x / max(‖x‖, 1e-12), as PyTorch's `normalize`.
-fn normalise(x: Tensor<2>) -> Tensor<2> {
+pub(crate) fn normalise(x: Tensor<2>) -> Tensor<2> {
     let norm = x.clone().square().sum_dim(1).sqrt().clamp_min(1e-12);
     x / norm
 }

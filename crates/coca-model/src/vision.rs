@@ -1,11 +1,14 @@
 //! The image encoder (ViT) with its attentional pooler.
 
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Tensor, module::linear};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use crate::{
     config::{AttentionalPool, ModelConfig},
-    nn::{Activation, BlockConfig, BlockInit, LayerNorm, Mask, Transformer, normal, uniform},
+    nn::{
+        Activation, BlockConfig, BlockInit, LayerNorm, Mask, Transformer, normal, product, uniform,
+    },
+    pieces::{Held, Pieces, run},
     pooler::AttentionalPooler,
 };
 
@@ -28,7 +31,8 @@ impl PatchEmbedding {
             .permute([0, 2, 4, 1, 3, 5])
             .reshape([batch, gh * gw, channels * ph * pw]);
         let weight = self.weight.val().reshape([width, channels * ph * pw]);
-        linear(patches, weight.transpose(), None)
+        let dtype = patches.dtype();
+        product(patches, weight.transpose(), None).cast(dtype)
     }
 }
 
@@ -37,7 +41,7 @@ pub(crate) struct ImageFeatures {
     /// `[B, E]`, projected, not normalised.
     pub(crate) pooled: Tensor<2>,
     /// `[B, N, D]`: what the multimodal text decoder sees.
-    pub(crate) tokens: Tensor<3>,
+    pub(crate) tokens: Held,
 }
 
 /// ViT, then the attentional pooler, then the projection into the joint space.
@@ -102,13 +106,29 @@ impl VisionTransformer {
         }
     }
 
-    /// `pixels` is `[B, 3, height, width]`, normalised.
-    pub(crate) fn forward(&self, pixels: Tensor<4>) -> ImageFeatures {
-        let x = self.embed(pixels);
-        let x = self.transformer.forward(self.ln_pre.forward(x), Mask::None);
-        let (pooled, tokens) = self.pool(x);
+    /// `pixels` is `[B, 3, height, width]`, normalised. With patch dropout only the `kept` patches of each image,
+    /// `[B, n]`, go through the transformer.
+    pub(crate) fn forward(
+        &self,
+        pixels: Tensor<4>,
+        kept: Option<&[Vec<usize>]>,
+        pieces: &mut dyn Pieces,
+    ) -> ImageFeatures {
+        let mut x = self.embed(pixels);
+        if let Some(kept) = kept {
+            x = keep_patches(x, kept);
+        }
+        let x = Held::from(self.ln_pre.forward(x));
+        let x = self.transformer.forward(x, Mask::None, pieces);
+        let mut pooled = run(pieces, self, &[x], |this: &Self, inputs: &[Tensor<3>]| {
+            let (pooled, tokens) = this.pool(inputs[0].clone());
+            vec![pooled.unsqueeze_dim(1), tokens]
+        });
+        let (tokens, pooled) = (pooled.swap_remove(1), pooled.swap_remove(0));
+        let pooled = pooled.tensor.squeeze_dim::<2>(1);
+        let dtype = pooled.dtype();
         ImageFeatures {
-            pooled: pooled.matmul(self.proj.val()),
+            pooled: product(pooled, self.proj.val(), None).cast(dtype),
             tokens,
         }
     }
@@ -153,4 +173,23 @@ impl VisionTransformer {
             }
         }
     }
+}
+
+/// The class token and the patches `kept` of each image: `[B, 1 + patches, V]` to `[B, 1 + n, V]` (patch dropout, Li
+/// et al. 2022, arXiv 2212.00794).
+fn keep_patches(x: Tensor<3>, kept: &[Vec<usize>]) -> Tensor<3> {
+    let [batch, length, width] = x.dims();
+    let rows: Vec<i32> = kept
+        .iter()
+        .enumerate()
+        .flat_map(|(image, patches)| {
+            let tokens = std::iter::once(0).chain(patches.iter().map(|patch| 1 + patch));
+            tokens.map(move |token| (image * length + token) as i32)
+        })
+        .collect();
+    let rows = Tensor::<1, Int>::from_data(TensorData::from(rows.as_slice()), &x.device());
+    let tokens = rows.dims()[0] / batch.max(1);
+    x.reshape([batch * length, width])
+        .select(0, rows)
+        .reshape([batch, tokens, width])
 }

@@ -4,17 +4,13 @@
 //! decoders, V width of the image encoder, E embedding.
 
 use burn::module::{Module, Param};
-use burn::tensor::{
-    Bool, Device, Tensor,
-    module::{attention, linear},
-    ops::AttentionModuleOptions,
-};
+use burn::tensor::{Bool, Device, Tensor, module::attention, ops::AttentionModuleOptions};
 
 use crate::indices;
 
 use super::{
     init::{BlockInit, constant, uniform},
-    linear::Linear,
+    linear::{Linear, product},
 };
 
 /// What a query may look at.
@@ -117,7 +113,7 @@ impl MultiheadAttention {
         let Some(weight) = &self.in_proj_weight else {
             return (self.project_queries(x.clone()), self.project_keys_values(x));
         };
-        let projected = linear(x, weight.val().transpose(), Some(self.in_proj_bias.val()));
+        let projected = project(x, weight.val().transpose(), Some(self.in_proj_bias.val()));
         let [q, k, v] = split3(projected);
         (
             self.split_heads(q),
@@ -137,7 +133,7 @@ impl MultiheadAttention {
             (None, None) => unreachable!("constructed with one of the two forms"),
         };
         let bias = self.in_proj_bias.val().narrow(0, 0, width);
-        self.split_heads(linear(x, weight.transpose(), Some(bias)))
+        self.split_heads(project(x, weight.transpose(), Some(bias)))
     }
 
     /// `[B, L, key width]` to keys and values; computed once for an image and kept while its caption is decoded.
@@ -151,12 +147,12 @@ impl MultiheadAttention {
             (None, Some(own)) => own.val(),
             (None, None) => unreachable!("constructed with one of the two forms"),
         };
-        let keys = linear(
+        let keys = project(
             x.clone(),
             weight(1, &self.k_proj_weight).transpose(),
             bias(1),
         );
-        let values = linear(x, weight(2, &self.v_proj_weight).transpose(), bias(2));
+        let values = project(x, weight(2, &self.v_proj_weight).transpose(), bias(2));
         KeyValues {
             keys: self.split_heads(keys),
             values: self.split_heads(values),
@@ -201,6 +197,12 @@ impl MultiheadAttention {
         x.reshape([batch, length, self.heads, width / self.heads])
             .swap_dims(1, 2)
     }
+}
+
+/// x W + b, of the type of `x`: scores and their softmax keep the precision of the activations.
+fn project(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<3> {
+    let dtype = x.dtype();
+    product(x, weight, bias).cast(dtype)
 }
 
 /// Thirds of the last dimension.

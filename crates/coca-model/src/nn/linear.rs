@@ -31,12 +31,29 @@ impl Linear {
         }
     }
 
-    /// `[.., in]` to `[.., out]`.
+    /// `[.., in]` to `[.., out]`, of the type of `x`.
     pub(crate) fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        linear(
+        let dtype = x.dtype();
+        self.product(x).cast(dtype)
+    }
+
+    /// `[.., in]` to `[.., out]`, of the type of the weights.
+    pub(crate) fn product<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        product(
             x,
             self.weight.val().transpose(),
             self.bias.as_ref().map(Param::val),
         )
     }
+}
+
+/// x W + b in the type of W. Training in mixed precision keeps activations in single precision and puts copies of the
+/// weights in half precision into the model; everywhere else the types are the same and nothing is converted.
+pub(crate) fn product<const D: usize>(
+    x: Tensor<D>,
+    weight: Tensor<2>,
+    bias: Option<Tensor<1>>,
+) -> Tensor<D> {
+    let dtype = weight.dtype();
+    linear(x.cast(dtype), weight, bias.map(|bias| bias.cast(dtype)))
 }

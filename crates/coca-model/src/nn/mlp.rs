@@ -60,7 +60,8 @@ impl Mlp {
 
     /// `[.., width]` to the same shape.
     pub(crate) fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        self.c_proj
-            .forward(self.activation.forward(self.c_fc.forward(x)))
+        let dtype = x.dtype();
+        let hidden = self.activation.forward(self.c_fc.product(x));
+        self.c_proj.product(hidden).cast(dtype)
     }
 }

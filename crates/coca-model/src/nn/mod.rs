@@ -10,5 +10,6 @@ mod resblock;
 pub(crate) use attention::{KeyValues, Mask, MultiheadAttention};
 pub(crate) use init::{BlockInit, constant, normal, uniform};
 pub(crate) use layer_norm::LayerNorm;
+pub(crate) use linear::product;
 pub(crate) use mlp::Activation;
 pub(crate) use resblock::{BlockConfig, CrossBlock, ResidualBlock, Transformer};
