@@ -161,3 +161,112 @@ fn read(losses: BatchLosses, norm: Option<Tensor<1>>, rate: f64) -> Result<StepR
         skipped: values.iter().any(|value| !value.is_finite()),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::config::{EmaConfig, tests::read as config};
+    use crate::train::golden::{model, plan, uneven_batch};
+    use burn::tensor::Device;
+    use coca_model::weights::{StateDict, save};
+    use pollster::block_on;
+
+    fn trainer(config: &TrainConfig) -> Trainer {
+        let model = model(&Device::flex());
+        Trainer {
+            parameters: Parameters::new(&config.optimizer, &config.freeze, &model).unwrap(),
+            optimizer: Optimizer::new(config.optimizer.clone()),
+            ema: config.ema.map(|ema| Ema::new(ema, &model)),
+            step: 0,
+            skipped: Skipped::default(),
+            plan: plan(),
+            model,
+        }
+    }
+
+    fn weights(model: &Coca) -> StateDict {
+        block_on(save(model)).unwrap()
+    }
+
+    #[test]
+    fn a_step_that_is_not_finite_changes_nothing_but_the_counts() {
+        let config =
+            config(&["max_skipped=2", "ema={ decay = 0.9 }", "optimizer.warmup=1"]).unwrap();
+        let mut trainer = trainer(&config);
+        let good = uneven_batch();
+        let mut bad = good.clone();
+        bad.pixels[5] = f32::NAN;
+        assert!(!trainer.step(&config, &good).unwrap().skipped);
+        let state = |trainer: &Trainer| {
+            let ema = trainer.ema.as_ref().unwrap().state().unwrap();
+            (
+                weights(&trainer.model),
+                trainer.optimizer.state().unwrap(),
+                ema,
+            )
+        };
+        let before = state(&trainer);
+        let report = trainer.step(&config, &bad).unwrap();
+        assert!(report.skipped && report.gradient_norm.is_nan());
+        assert!(state(&trainer) == before);
+        assert_eq!((trainer.step, trainer.optimizer.updates()), (2, 1));
+        assert!(!trainer.step(&config, &good).unwrap().skipped);
+        assert_eq!((trainer.skipped.total, trainer.skipped.in_a_row), (1, 0));
+        trainer.step(&config, &bad).unwrap();
+        let error = trainer.step(&config, &bad).unwrap_err().to_string();
+        assert!(
+            error.contains("2 steps in a row") && error.contains("3 of 5 steps"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn the_average_is_the_average() {
+        let ema = EmaConfig {
+            decay: 0.5,
+            warmup: true,
+            validate: true,
+            finish: false,
+        };
+        let mut config = config(&["optimizer.warmup=1", "optimizer.learning_rate=0.01"]).unwrap();
+        config.ema = Some(ema);
+        let mut trainer = trainer(&config);
+        let name = "visual.proj";
+        let values = |model: &Coca| weights(model).get_f32(name).unwrap().1;
+        let mut average: Vec<f64> = values(&trainer.model)
+            .iter()
+            .map(|&x| f64::from(x))
+            .collect();
+        for update in 1..8 {
+            trainer.step(&config, &uneven_batch()).unwrap();
+            let decay = f64::min(0.5, (1.0 + f64::from(update)) / (10.0 + f64::from(update)));
+            for (average, x) in average.iter_mut().zip(values(&trainer.model)) {
+                *average = decay * *average + (1.0 - decay) * f64::from(x);
+            }
+            for (found, expected) in values(&trainer.validated(&config)).iter().zip(&average) {
+                assert!((f64::from(*found) - expected).abs() < 1e-6);
+            }
+        }
+        assert_eq!(values(&trainer.finished(&config)), values(&trainer.model));
+        assert_ne!(values(&trainer.validated(&config)), values(&trainer.model));
+    }
+
+    #[test]
+    fn frozen_parameters_stay_and_the_others_learn() {
+        let config = config(&[
+            "freeze.text=true",
+            "optimizer.warmup=1",
+            "optimizer.method=muon",
+        ])
+        .unwrap();
+        let mut trainer = trainer(&config);
+        trainer.plan.frozen = trainer.parameters.frozen.clone();
+        let before = weights(&trainer.model);
+        trainer.step(&config, &uneven_batch()).unwrap();
+        let after = weights(&trainer.model);
+        for (name, tensor) in before.iter() {
+            let same = after.get(name).unwrap() == tensor;
+            assert_eq!(same, name.starts_with("text."), "{name}");
+        }
+    }
+}

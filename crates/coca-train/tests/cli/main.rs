@@ -5,5 +5,7 @@ mod convert;
 mod evaluate;
 mod fixture;
 mod infer;
+mod memory;
+mod resume;
 mod train;
 mod usage;

@@ -282,4 +282,54 @@ pub mod tests {
             assert!(error.contains(word), "{change}: {error}");
         }
     }
+
+    #[test]
+    fn every_recipe_is_a_valid_configuration() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes");
+        let mut recipes = Vec::new();
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let (config, _) = TrainConfig::read(&path, &[]).unwrap();
+            assert!(config.optimizer.warmup < config.steps, "{}", path.display());
+            let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+            let tuned = name.starts_with("finetune") || name == "vqa";
+            assert_eq!(tuned, config.init.is_some(), "{name}");
+            recipes.push(name);
+        }
+        recipes.sort();
+        let expected = [
+            "finetune-both",
+            "finetune-caption",
+            "finetune-contrastive",
+            "pretrain",
+            "resume",
+            "vqa",
+        ];
+        assert_eq!(recipes, expected);
+    }
+
+    #[test]
+    fn every_option_is_in_the_reference() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/training.md");
+        let reference = std::fs::read_to_string(folder).unwrap();
+        let ema = EmaConfig {
+            decay: 0.9,
+            warmup: true,
+            validate: true,
+            finish: true,
+        };
+        let mut config = read(&[]).unwrap();
+        config.ema = Some(ema);
+        let config = serde_json::to_value(config).unwrap();
+        let mut names: Vec<&String> = config.as_object().unwrap().keys().collect();
+        for table in ["loss", "optimizer", "freeze", "ema", "log", "loader"] {
+            names.extend(config[table].as_object().unwrap().keys());
+        }
+        for name in names {
+            assert!(
+                reference.contains(name),
+                "{name} is not in docs/training.md"
+            );
+        }
+    }
 }
