@@ -64,9 +64,11 @@ impl Initial {
                     tokenizer.vocab_size()
                 ));
             }
-            if init.model_cfg.vision_cfg.image_size == shape.vision_cfg.image_size {
-                preprocess_cfg = init.preprocess_cfg.clone();
-            }
+            // The size is the new model's; how colours become numbers is the weights'.
+            preprocess_cfg = PreprocessConfig {
+                size: preprocess_cfg.size,
+                ..init.preprocess_cfg.clone()
+            };
         }
         let frame = ModelFolder {
             preprocess_cfg,

@@ -285,6 +285,7 @@ fn fine_tuning_starts_from_a_folder_and_warns() {
         "model=init",
         "tokenizer=init",
         "steps=1",
+        "optimizer.warmup=0",
         "validation=[]",
     ];
     let error = stderr(&run(folder, "plain", &tune, &[]).success());
