@@ -4,6 +4,10 @@ use burn::tensor::{Bool, Tensor, module, ops::AttentionModuleOptions};
 
 /// Queries, keys and values as projections give them. D is the width of all heads together.
 #[derive(Clone, Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a few live at a time, on the stack"
+)]
 pub enum Tokens {
     /// Beside each other, `[B, L, 3 D]`.
     Packed(Tensor<3>),
@@ -15,6 +19,10 @@ pub enum Tokens {
 
 /// What a query does not see.
 #[derive(Clone, Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a few live at a time, on the stack"
+)]
 pub enum Mask {
     /// Nothing.
     None,

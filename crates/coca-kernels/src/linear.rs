@@ -1,6 +1,6 @@
 //! The affine map.
 
-use burn::tensor::{Tensor, module};
+use burn::tensor::{DType, Tensor, module};
 
 /// A weight and how it lies.
 #[derive(Clone, Debug)]
@@ -9,6 +9,15 @@ pub enum Weight {
     OutputFirst(Tensor<2>),
     /// `[in, out]`, as CLIP stores a projection.
     InputFirst(Tensor<2>),
+}
+
+impl Weight {
+    /// The type of its elements.
+    pub fn dtype(&self) -> DType {
+        match self {
+            Self::OutputFirst(weight) | Self::InputFirst(weight) => weight.dtype(),
+        }
+    }
 }
 
 /// x Wᵀ + bias + residual: `[.., in]` to `[.., out]`; `residual` has the result's shape.

@@ -8,7 +8,8 @@ use crate::{
     config::ModelConfig,
     multimodal::MultimodalTransformer,
     nn::constant,
-    text::{TextFeatures, TextTransformer},
+    pieces::Whole,
+    text::TextTransformer,
     vision::{ImageFeatures, VisionTransformer},
 };
 
@@ -93,7 +94,7 @@ impl Coca {
     /// [`Error::Input`] when the shape is another.
     pub fn encode_image(&self, pixels: Tensor<4>) -> Result<ImageEncoding> {
         self.check_pixels(&pixels)?;
-        Ok(self.visual.forward(pixels).into())
+        Ok(self.visual.forward(pixels, None, &mut Whole).into())
     }
 
     /// As [`Coca::encode_image`]; also how much each image token reads each patch, `[B, N, 1 + patches]` with the class
@@ -111,6 +112,17 @@ impl Coca {
         Ok((features.into(), attention))
     }
 
+    pub(crate) fn check_pixels(&self, pixels: &Tensor<4>) -> Result<()> {
+        let [_, channels, height, width] = pixels.dims();
+        let [expected_height, expected_width] = self.config.vision_cfg.image_size.dims();
+        if (channels, height, width) == (3, expected_height, expected_width) {
+            return Ok(());
+        }
+        Err(Error::Input(format!(
+            "pixels are [{channels}, {height}, {width}], the model takes [3, {expected_height}, {expected_width}]"
+        )))
+    }
+
     /// Encodes texts: `ids` is `[T, L]`, right padded, L at most the context length.
     ///
     /// CLS stands behind the last column, as in open_clip; pad to the context length for the text embeddings
@@ -126,10 +138,10 @@ impl Coca {
                 "the text is {length} tokens long, the model takes {limit}"
             )));
         }
-        let TextFeatures { pooled, tokens } = self.text.forward(ids);
+        let text = self.text.forward(ids, &mut Whole);
         Ok(TextEncoding {
-            embedding: normalise(pooled),
-            tokens,
+            tokens: text.tokens(),
+            embedding: normalise(text.pooled),
         })
     }
 
@@ -154,30 +166,19 @@ impl Coca {
             .forward_with_attention(text_tokens, &image);
         (self.text_decoder.logits(x), attention)
     }
-
-    fn check_pixels(&self, pixels: &Tensor<4>) -> Result<()> {
-        let [_, channels, height, width] = pixels.dims();
-        let [expected_height, expected_width] = self.config.vision_cfg.image_size.dims();
-        if (channels, height, width) != (3, expected_height, expected_width) {
-            return Err(Error::Input(format!(
-                "pixels are [{channels}, {height}, {width}], the model takes [3, {expected_height}, {expected_width}]"
-            )));
-        }
-        Ok(())
-    }
 }
 
 impl From<ImageFeatures> for ImageEncoding {
     fn from(ImageFeatures { pooled, tokens }: ImageFeatures) -> Self {
         Self {
             embedding: normalise(pooled),
-            tokens,
+            tokens: tokens.tensor,
         }
     }
 }
 
 /// x / max(‖x‖, 1e-12), as PyTorch's `normalize`.
-fn normalise(x: Tensor<2>) -> Tensor<2> {
+pub(crate) fn normalise(x: Tensor<2>) -> Tensor<2> {
     let norm = x.clone().square().sum_dim(1).sqrt().clamp_min(1e-12);
     x / norm
 }

@@ -18,10 +18,12 @@ pub mod generate;
 mod loss;
 mod multimodal;
 mod nn;
+mod pieces;
 mod pooler;
 pub mod preprocess;
 pub mod tasks;
 mod text;
+mod text_batch;
 pub mod tokenizer;
 mod vision;
 pub mod weights;
@@ -30,7 +32,9 @@ pub use coca::{Coca, ImageEncoding, TextEncoding};
 pub use config::ModelConfig;
 pub use decoding::DecodeState;
 pub use error::{Error, Result};
-pub use loss::{Forward, LossWeights, Losses, Pair, TextBatch, TokenLoss, contrastive_loss};
+pub use loss::{Forward, ForwardOptions, LossWeights, Losses, TokenLoss, contrastive_loss};
+pub use pieces::{Held, Piece, Pieces, Whole};
+pub use text_batch::{Pair, TextBatch};
 
 /// Row numbers on the device.
 pub(crate) fn indices(

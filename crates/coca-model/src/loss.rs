@@ -1,9 +1,14 @@
 //! The three losses of one forward pass (paper §3.1–3.2).
 
-use burn::tensor::{Device, Int, Tensor, TensorData, activation::log_softmax};
+use std::collections::BTreeMap;
+
+use burn::tensor::{DType, Device, Int, Tensor, TensorData, activation::log_softmax};
 use coca_kernels::cross_entropy;
 
-use crate::{Coca, Error, Result, indices};
+use crate::{
+    Coca, Error, Held, Pair, Pieces, Result, TextBatch, Whole, coca::normalise, indices,
+    vision::ImageFeatures,
+};
 
 /// Weights of the losses in the total. open_clip's and the paper's ratio of captioning to contrastive is 2 : 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -26,116 +31,17 @@ impl Default for LossWeights {
     }
 }
 
-/// A picture and the text that describes it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pair {
-    /// The picture, from 0 to B - 1.
-    pub image: usize,
-    /// The row of its text, from 0 to T - 1.
-    pub row: usize,
-    /// Pairs of one group mean the same (two pictures of one class): they are positives for each other, with equal
-    /// shares. With a group of its own for every pair the loss is CLIP's.
-    pub group: usize,
+/// How a forward pass is made.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ForwardOptions<'a> {
+    /// Losses with weight zero are left out.
+    pub weights: LossWeights,
+    /// The share of the token losses' targets that is spread evenly over the vocabulary, at least 0 and less than 1
+    /// (PyTorch's `label_smoothing`).
+    pub label_smoothing: f64,
+    /// Patch dropout: the patches of each image that are seen, `[B, n]`, from 0 row by row.
+    pub kept_patches: Option<&'a [Vec<usize>]>,
 }
-
-/// The texts of a training batch, as token ids on the host.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct TextBatch {
-    /// `[T, L]`, row by row, right padded: SOT, text, EOT, padding.
-    pub ids: Vec<u32>,
-    /// L, the context length.
-    pub length: usize,
-    /// For each row how many of its tokens, SOT included, condition and are not predicted by the captioning loss
-    /// (PrefixLM): 1 for a caption, 1 + the question's tokens for a question and its answer.
-    pub prefix_lengths: Vec<usize>,
-    /// For each row the picture it belongs to.
-    pub image_of_row: Vec<usize>,
-    /// The pairs of the contrastive loss; every other picture and row takes no part in it.
-    pub pairs: Vec<Pair>,
-}
-
-impl TextBatch {
-    /// One caption for each picture, all of it predicted, every picture and row in the contrastive loss.
-    pub fn captions(ids: Vec<u32>, length: usize) -> Self {
-        let rows = ids.len() / length.max(1);
-        Self {
-            ids,
-            length,
-            prefix_lengths: vec![1; rows],
-            image_of_row: (0..rows).collect(),
-            pairs: (0..rows)
-                .map(|row| Pair {
-                    image: row,
-                    row,
-                    group: row,
-                })
-                .collect(),
-        }
-    }
-
-    /// T.
-    pub fn rows(&self) -> usize {
-        self.prefix_lengths.len()
-    }
-
-    fn check(&self, images: usize, config: &crate::ModelConfig) -> Result<()> {
-        let (rows, text) = (self.rows(), &config.text_cfg);
-        let fits = self.length >= 2
-            && self.length <= text.context_length
-            && self.ids.len() == rows * self.length
-            && self.image_of_row.len() == rows
-            && self.image_of_row.iter().all(|&image| image < images)
-            && self
-                .pairs
-                .iter()
-                .all(|pair| pair.image < images && pair.row < rows)
-            && self.ids.iter().all(|&id| (id as usize) < text.vocab_size);
-        if fits {
-            Ok(())
-        } else {
-            Err(Error::Input(format!(
-                "the text batch does not fit together: {rows} rows of {} tokens, {} ids, {} pictures",
-                self.length,
-                self.ids.len(),
-                images
-            )))
-        }
-    }
-
-    /// Positions whose next token is predicted, and that token: (row * L + column, id).
-    fn targets(&self, pad: u32, first: impl Fn(usize) -> usize) -> Vec<(usize, u32)> {
-        self.ids
-            .chunks(self.length)
-            .enumerate()
-            .flat_map(|(row, ids)| {
-                let first = first(row);
-                let predicted = ids
-                    .iter()
-                    .enumerate()
-                    .skip(first.max(1))
-                    .filter(move |&(_, &id)| id != pad);
-                predicted.map(move |(column, &id)| (row * self.length + column - 1, id))
-            })
-            .collect()
-    }
-
-    /// Columns up to the last token of the longest row, rounded up so that few shapes occur.
-    fn used_columns(&self, pad: u32) -> usize {
-        let longest = self.ids.chunks(self.length).map(|ids| {
-            ids.iter()
-                .rposition(|&id| id != pad)
-                .map_or(0, |last| last + 1)
-        });
-        longest
-            .max()
-            .unwrap_or(0)
-            .next_multiple_of(COLUMN_STEP)
-            .min(self.length)
-    }
-}
-
-/// Granularity of the decoder's text length: fewer shapes, fewer kernels and buffers.
-const COLUMN_STEP: usize = 4;
 
 /// The losses of a batch, `[1]` each; those with weight zero are not computed.
 #[derive(Clone, Debug)]
@@ -193,9 +99,9 @@ impl Coca {
         weights: LossWeights,
     ) -> Result<Losses> {
         let forward = self.forward(pixels, texts, weights)?;
-        let contrastive = forward
-            .pairs
-            .map(|(image, text)| contrastive_loss(image, text, self.logit_scale(), &texts.pairs));
+        let contrastive = forward.pairs.map(|(image, text)| {
+            contrastive_loss(image, text, self.logit_scale(), &texts.pairs, 0.0)
+        });
         let caption = forward.caption.map(|loss| loss.mean());
         let language_model = forward.language_model.map(|loss| loss.mean());
         let weighted = [
@@ -228,7 +134,32 @@ impl Coca {
         texts: &TextBatch,
         weights: LossWeights,
     ) -> Result<Forward> {
+        let options = ForwardOptions {
+            weights,
+            ..ForwardOptions::default()
+        };
+        self.forward_in(pixels, texts, options, &mut Whole)
+    }
+
+    /// [`Coca::forward`] with options, its blocks run by `pieces`.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when shapes or indices do not fit together.
+    pub fn forward_in(
+        &self,
+        pixels: Tensor<4>,
+        texts: &TextBatch,
+        options: ForwardOptions<'_>,
+        pieces: &mut dyn Pieces,
+    ) -> Result<Forward> {
+        let ForwardOptions {
+            weights,
+            label_smoothing,
+            kept_patches,
+        } = options;
+        self.check_pixels(&pixels)?;
         texts.check(pixels.dims()[0], self.config())?;
+        self.check_kept(kept_patches, pixels.dims()[0])?;
         if texts.rows() == 0 {
             return Ok(Forward {
                 pairs: None,
@@ -239,13 +170,25 @@ impl Coca {
         let device = pixels.device();
         let pad = self.config().text_cfg.pad_id;
 
-        let image = self.encode_image(pixels)?;
+        let image: ImageFeatures = self.visual.forward(pixels, kept_patches, pieces);
         let ids: Vec<i32> = texts.ids.iter().map(|&id| id as i32).collect();
         let ids = Tensor::<2, Int>::from_data(
             TensorData::new(ids, [texts.rows(), texts.length]),
             &device,
         );
-        let text = self.encode_text(ids)?;
+        let text = self.text.forward(ids, pieces);
+
+        let caption = (weights.caption != 0.0)
+            .then(|| {
+                self.caption_loss(&text.outputs, &image.tokens, texts, label_smoothing, pieces)
+            })
+            .flatten();
+
+        let everything = texts.language_model_targets(pad);
+        let language_model = (weights.language_model != 0.0 && !everything.is_empty()).then(|| {
+            let logits = |x| self.text.language_model_logits(x);
+            next_token_loss(text.tokens(), &everything, logits, label_smoothing, &device)
+        });
 
         let pairs = (weights.contrastive != 0.0 && !texts.pairs.is_empty()).then(|| {
             let (images, rows): (Vec<_>, Vec<_>) = texts
@@ -254,22 +197,8 @@ impl Coca {
                 .map(|pair| (pair.image, pair.row))
                 .unzip();
             (
-                pick(image.embedding, &images, &device),
-                pick(text.embedding, &rows, &device),
-            )
-        });
-
-        let caption = (weights.caption != 0.0)
-            .then(|| self.caption_loss(text.tokens.clone(), image.tokens, texts))
-            .flatten();
-
-        let everything = texts.targets(pad, |_| 1);
-        let language_model = (weights.language_model != 0.0 && !everything.is_empty()).then(|| {
-            next_token_loss(
-                text.tokens,
-                &everything,
-                |x| self.text.language_model_logits(x),
-                &device,
+                pick(normalise(image.pooled), &images, &device),
+                pick(normalise(text.pooled), &rows, &device),
             )
         });
         Ok(Forward {
@@ -279,49 +208,67 @@ impl Coca {
         })
     }
 
-    /// The summed captioning loss of texts `[T, L, D]` about images `[B, N, D]`, both encoded; `None` when no token is
-    /// predicted.
+    /// The summed captioning loss of texts `[T, L or more, D]` about images `[B, N, D]`, both encoded; none when no
+    /// token is predicted.
     pub(crate) fn caption_loss(
         &self,
-        text_tokens: Tensor<3>,
-        image_tokens: Tensor<3>,
+        text: &Held,
+        image: &Held,
         texts: &TextBatch,
+        smoothing: f64,
+        pieces: &mut dyn Pieces,
     ) -> Option<TokenLoss> {
-        let (pad, device) = (self.config().text_cfg.pad_id, text_tokens.device());
-        let predicted = texts.targets(pad, |row| {
-            texts.prefix_lengths.get(row).copied().unwrap_or(1)
-        });
+        let (pad, device) = (self.config().text_cfg.pad_id, text.tensor.device());
+        let predicted = texts.caption_targets(pad);
         if predicted.is_empty() {
             return None;
         }
         let columns = texts.used_columns(pad);
-        let layers = self.text_decoder.image_keys_values(image_tokens);
-        let layers: Vec<_> = layers
-            .into_iter()
-            .map(|layer| layer.pick(&texts.image_of_row))
-            .collect();
-        let tokens = text_tokens.narrow(1, 0, columns);
-        let outputs = self.text_decoder.forward(tokens, &layers);
+        let outputs = self
+            .text_decoder
+            .train(text, columns, image, &texts.image_of_row, pieces);
         let predicted = repositioned(&predicted, texts.length, columns);
+        let logits = |x| self.text_decoder.logits(x);
         Some(next_token_loss(
-            outputs,
-            &predicted,
-            |x| self.text_decoder.logits(x),
-            &device,
+            outputs, &predicted, logits, smoothing, &device,
         ))
+    }
+
+    /// Each image keeps the same number of patches, at least one.
+    fn check_kept(&self, kept: Option<&[Vec<usize>]>, images: usize) -> Result<()> {
+        let Some(kept) = kept else { return Ok(()) };
+        let [rows, columns] = self.config().vision_cfg.grid();
+        let count = kept.first().map_or(0, Vec::len);
+        let fits = kept.len() == images
+            && count > 0
+            && kept.iter().all(|patches| {
+                patches.len() == count && patches.iter().all(|&at| at < rows * columns)
+            });
+        if fits {
+            return Ok(());
+        }
+        Err(Error::Input(format!(
+            "patch dropout must keep the same number of the {} patches of each of the {images} images",
+            rows * columns
+        )))
     }
 }
 
 /// The symmetric contrastive loss of n pairs, `[1]`: `image` and `text` are `[n, E]` unit vectors, `scale` is `[1]`,
-/// exp(logit scale).
+/// exp(logit scale). `smoothing`, at least 0 and less than 1, is the share of each target that is spread evenly over
+/// the batch.
 pub fn contrastive_loss(
     image: Tensor<2>,
     text: Tensor<2>,
     scale: Tensor<1>,
     pairs: &[Pair],
+    smoothing: f64,
 ) -> Tensor<1> {
     let logits = image.matmul(text.transpose()) * scale.unsqueeze();
-    let targets = positive_shares(pairs, &logits.device());
+    let mut targets = positive_shares(pairs, &logits.device());
+    if smoothing > 0.0 {
+        targets = targets * (1.0 - smoothing) + smoothing / pairs.len() as f64;
+    }
     // Row and column sums of the targets are both 1 and the targets are symmetric, so they serve both directions.
     let image_to_text = log_softmax(logits.clone(), 1);
     let text_to_image = log_softmax(logits, 0);
@@ -330,18 +277,17 @@ pub fn contrastive_loss(
 
 /// `[n, n]`: 1 / (size of the group) where two pairs share a group, else 0; the identity if none do.
 fn positive_shares(pairs: &[Pair], device: &Device) -> Tensor<2> {
-    let size = |group: usize| pairs.iter().filter(|pair| pair.group == group).count() as f32;
-    let share = |a: &Pair, b: &Pair| {
-        if a.group == b.group {
-            1.0 / size(a.group)
-        } else {
-            0.0
+    let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for (at, pair) in pairs.iter().enumerate() {
+        groups.entry(pair.group).or_default().push(at);
+    }
+    let mut shares = vec![0.0_f32; pairs.len() * pairs.len()];
+    for (row, pair) in shares.chunks_mut(pairs.len().max(1)).zip(pairs) {
+        let group = groups.get(&pair.group).map_or(&[][..], Vec::as_slice);
+        for &column in group {
+            row[column] = 1.0 / group.len() as f32;
         }
-    };
-    let shares: Vec<f32> = pairs
-        .iter()
-        .flat_map(|a| pairs.iter().map(move |b| share(a, b)))
-        .collect();
+    }
     Tensor::from_data(TensorData::new(shares, [pairs.len(), pairs.len()]), device)
 }
 
@@ -351,13 +297,22 @@ fn next_token_loss(
     outputs: Tensor<3>,
     targets: &[(usize, u32)],
     logits: impl FnOnce(Tensor<2>) -> Tensor<2>,
+    smoothing: f64,
     device: &Device,
 ) -> TokenLoss {
     let [rows, columns, width] = outputs.dims();
     let (positions, labels): (Vec<usize>, Vec<u32>) = targets.iter().copied().unzip();
     let chosen = pick(outputs.reshape([rows * columns, width]), &positions, device);
+    let logits = logits(chosen).cast(DType::F32);
+    let sum = if smoothing > 0.0 {
+        let vocabulary = logits.dims()[1] as f64;
+        let of_all = log_softmax(logits.clone(), 1).sum();
+        cross_entropy(logits, &labels) * (1.0 - smoothing) - of_all * (smoothing / vocabulary)
+    } else {
+        cross_entropy(logits, &labels)
+    };
     TokenLoss {
-        sum: cross_entropy(logits(chosen), &labels),
+        sum,
         tokens: positions.len(),
     }
 }
@@ -472,30 +427,49 @@ mod tests {
         let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [3, 10]), &device);
         let unimodal = model.encode_text(ids).unwrap().tokens;
         let image = pick_images(
-            model.encode_image(pixels).unwrap().tokens,
+            model.encode_image(pixels.clone()).unwrap().tokens,
             &texts.image_of_row,
             &device,
         );
         let multimodal = values(model.caption_logits(unimodal.clone(), image));
         let language = values(model.text.language_model_logits(unimodal));
-        let mean = |logits: &[f64], first: &dyn Fn(usize) -> usize| {
+        let mean = |logits: &[f64], first: &dyn Fn(usize) -> usize, smoothing: f64| {
             let mut terms = Vec::new();
             for row in 0..3 {
                 for column in first(row)..10 {
                     let label = texts.ids[row * 10 + column] as usize;
                     if label != 0 {
                         let at = (row * 10 + column - 1) * 50;
-                        terms.push(cross_entropy(&logits[at..at + 50], label));
+                        let logits = &logits[at..at + 50];
+                        let every = (0..50).map(|label| cross_entropy(logits, label));
+                        let uniform = every.sum::<f64>() / 50.0;
+                        let target = cross_entropy(logits, label);
+                        terms.push((1.0 - smoothing) * target + smoothing * uniform);
                     }
                 }
             }
             terms.iter().sum::<f64>() / terms.len() as f64
         };
-        let caption = mean(&multimodal, &|row| texts.prefix_lengths[row]);
-        let language_model = mean(&language, &|_| 1);
+        let caption = mean(&multimodal, &|row| texts.prefix_lengths[row], 0.0);
+        let language_model = mean(&language, &|_| 1, 0.0);
         close(losses.caption.unwrap(), caption);
         close(losses.language_model.unwrap(), language_model);
         close(losses.total, 2.0 * caption + 0.5 * language_model);
+
+        let options = ForwardOptions {
+            weights,
+            label_smoothing: 0.1,
+            kept_patches: None,
+        };
+        let smooth = model
+            .forward_in(pixels, &texts, options, &mut Whole)
+            .unwrap();
+        let caption = mean(&multimodal, &|row| texts.prefix_lengths[row], 0.1);
+        close(smooth.caption.unwrap().mean(), caption);
+        close(
+            smooth.language_model.unwrap().mean(),
+            mean(&language, &|_| 1, 0.1),
+        );
     }
 
     fn pick_images(tokens: Tensor<3>, rows: &[usize], device: &Device) -> Tensor<3> {
@@ -521,24 +495,72 @@ mod tests {
                 group,
             })
             .collect();
-        let loss = contrastive_loss(
-            image.clone(),
-            text.clone(),
-            Tensor::from_data([scale], &device),
-            &pairs,
-        );
-
-        let logits = values(image.matmul(text.transpose()) * scale);
-        let mut sum = 0.0;
-        for a in 0..4 {
-            let same: Vec<usize> = (0..4).filter(|&b| groups[a] == groups[b]).collect();
-            let row: Vec<f64> = (0..4).map(|b| logits[a * 4 + b]).collect();
-            let column: Vec<f64> = (0..4).map(|b| logits[b * 4 + a]).collect();
-            for &b in &same {
-                sum += (cross_entropy(&row, b) + cross_entropy(&column, b)) / same.len() as f64;
+        let logits = values(image.clone().matmul(text.clone().transpose()) * scale);
+        for smoothing in [0.0, 0.2] {
+            let mut sum = 0.0;
+            for a in 0..4 {
+                let same = (0..4).filter(|&b| groups[a] == groups[b]).count() as f64;
+                let row: Vec<f64> = (0..4).map(|b| logits[a * 4 + b]).collect();
+                let column: Vec<f64> = (0..4).map(|b| logits[b * 4 + a]).collect();
+                for b in 0..4 {
+                    let share = if groups[a] == groups[b] {
+                        1.0 / same
+                    } else {
+                        0.0
+                    };
+                    let target = (1.0 - smoothing) * share + smoothing / 4.0;
+                    sum += target * (cross_entropy(&row, b) + cross_entropy(&column, b));
+                }
             }
+            let loss = contrastive_loss(
+                image.clone(),
+                text.clone(),
+                Tensor::from_data([scale], &device),
+                &pairs,
+                smoothing,
+            );
+            close(loss, sum / 8.0);
         }
-        close(loss, sum / 8.0);
+    }
+
+    #[test]
+    fn dropped_patches_are_not_seen_and_all_kept_is_no_dropout() {
+        let (model, device) = tiny();
+        let noise = |seed| {
+            device.seed(seed);
+            Tensor::<4>::random([2, 3, 64, 64], Distribution::Normal(0.0, 1.0), &device)
+        };
+        let (pixels, other) = (noise(1), noise(2));
+        let caption = |pixels: &Tensor<4>, kept: Option<&[Vec<usize>]>| {
+            let options = ForwardOptions {
+                kept_patches: kept,
+                ..ForwardOptions::default()
+            };
+            let forward = model.forward_in(pixels.clone(), &texts(), options, &mut Whole);
+            values(forward.unwrap().caption.unwrap().mean())[0]
+        };
+        let [rows, columns] = model.config().vision_cfg.grid();
+        let every: Vec<usize> = (0..rows * columns).collect();
+        let (whole, all) = (
+            caption(&pixels, None),
+            caption(&pixels, Some(&[every.clone(), every.clone()])),
+        );
+        assert!((whole - all).abs() < 1e-5, "{whole} {all}");
+        // Changes the lower half of both pictures, of which no patch is kept.
+        let half = pixels.clone().slice_assign(
+            [0..2, 0..3, 32..64, 0..64],
+            other.slice([0..2, 0..3, 32..64, 0..64]),
+        );
+        let upper = every[..every.len() / 2].to_vec();
+        let kept = [upper.clone(), upper];
+        assert_eq!(caption(&pixels, Some(&kept)), caption(&half, Some(&kept)));
+        assert_ne!(caption(&pixels, None), caption(&half, None));
+        let options = ForwardOptions {
+            kept_patches: Some(&kept[..1]),
+            ..ForwardOptions::default()
+        };
+        let error = model.forward_in(pixels, &texts(), options, &mut Whole);
+        assert!(error.unwrap_err().to_string().contains("patch dropout"));
     }
 
     #[test]

@@ -2,14 +2,15 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
-use coca_kernels::{Weight, linear};
+use coca_kernels::Weight;
 
 use crate::{
     config::ModelConfig,
     nn::{
         Activation, BlockConfig, BlockInit, CrossBlock, KeyValues, LayerNorm, Mask, Projected,
-        ResidualBlock, normal,
+        ResidualBlock, normal, product,
     },
+    pieces::{Held, Pieces, run_one},
 };
 
 /// Blocks, final norm and the projection to the vocabulary (not tied to the token embedding).
@@ -86,6 +87,32 @@ impl MultimodalTransformer {
         (x, attention)
     }
 
+    /// The outputs `[T, columns, D]` of texts that read the images `image_of_row`, each layer a piece: `text`
+    /// `[T, L + 1, D]` is what the unimodal text decoder gives, `image` `[B, N, D]` are the image tokens.
+    pub(crate) fn train(
+        &self,
+        text: &Held,
+        columns: usize,
+        image: &Held,
+        image_of_row: &[usize],
+        pieces: &mut dyn Pieces,
+    ) -> Tensor<3> {
+        let layers = self.resblocks.iter().zip(&self.cross_attn);
+        let outputs = layers.fold(text.clone(), |x, (block, cross)| {
+            let rows = image_of_row.to_vec();
+            let layer = move |layer: &(ResidualBlock, CrossBlock), inputs: &[Tensor<3>]| {
+                let (block, cross) = layer;
+                // The first layer cuts the text to the columns that are used.
+                let x = inputs[0].clone().narrow(1, 0, columns);
+                let image = cross.image_keys_values(inputs[1].clone()).pick(&rows);
+                cross.forward(block.forward(x, Mask::Causal), &image)
+            };
+            let layer_weights = (block.clone(), cross.clone());
+            run_one(pieces, &layer_weights, &[x, image.clone()], layer)
+        });
+        outputs.tensor.narrow(1, 0, columns)
+    }
+
     /// Cached decoding: `x` `[T, n, D]` stands at positions `start..` of the caches.
     pub(crate) fn decode(
         &self,
@@ -122,6 +149,6 @@ impl MultimodalTransformer {
     /// Logits over the vocabulary: `[.., D]` to `[.., vocabulary]`.
     pub(crate) fn logits<const R: usize>(&self, x: Tensor<R>) -> Tensor<R> {
         let weight = Weight::InputFirst(self.text_projection.val());
-        linear(self.ln_final.forward(x), weight, None, None)
+        product(self.ln_final.forward(x), weight, None)
     }
 }

@@ -34,7 +34,8 @@ impl AttentionalPooler {
     /// `[B, L, key width]` to `[B, queries, width]`.
     pub(crate) fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let keys_values = self.attn.project_keys_values(self.ln_k.forward(x));
-        self.attn.cross_attention(self.queries(), &keys_values, None)
+        self.attn
+            .cross_attention(self.queries(), &keys_values, None)
     }
 
     /// How much each query reads each token of `x` `[B, L, key width]`, averaged over the heads: `[B, queries, L]`.

@@ -2,11 +2,15 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Bool, Device, Int, Tensor, module::embedding};
-use coca_kernels::{Weight, linear};
+use coca_kernels::Weight;
 
 use crate::{
     config::ModelConfig,
-    nn::{Activation, BlockConfig, BlockInit, KeyValues, LayerNorm, Mask, Transformer, normal},
+    nn::{
+        Activation, BlockConfig, BlockInit, KeyValues, LayerNorm, Mask, Transformer, normal,
+        product, project,
+    },
+    pieces::{Held, Pieces},
 };
 
 /// The table of token embeddings.
@@ -19,8 +23,18 @@ struct TokenEmbedding {
 pub(crate) struct TextFeatures {
     /// `[T, E]`: the CLS output, projected, not normalised.
     pub(crate) pooled: Tensor<2>,
-    /// `[T, L, D]`: the text's outputs before the final norm, what the multimodal text decoder reads.
-    pub(crate) tokens: Tensor<3>,
+    /// `[T, L + 1, D]`: the outputs before the final norm, CLS last. The text's are what the multimodal text decoder
+    /// reads.
+    pub(crate) outputs: Held,
+}
+
+impl TextFeatures {
+    /// The outputs without CLS, `[T, L, D]`.
+    pub(crate) fn tokens(&self) -> Tensor<3> {
+        let x = self.outputs.tensor.clone();
+        let length = x.dims()[1] - 1;
+        x.narrow(1, 0, length)
+    }
 }
 
 /// Token and position embeddings, causal blocks, CLS.
@@ -66,7 +80,7 @@ impl TextTransformer {
     }
 
     /// `ids` is `[T, L]`, right padded, L at most the context length.
-    pub(crate) fn forward(&self, ids: Tensor<2, Int>) -> TextFeatures {
+    pub(crate) fn forward(&self, ids: Tensor<2, Int>, pieces: &mut dyn Pieces) -> TextFeatures {
         let [rows, length] = ids.dims();
         let mask = self.mask(ids.clone());
         let text = embedding(self.token_embedding.weight.val(), ids);
@@ -74,16 +88,14 @@ impl TextTransformer {
         let cls = self.cls_emb.val().unsqueeze::<3>().expand([rows, 1, width]);
         let positions = self.positional_embedding.val().narrow(0, 0, length + 1);
         let x = Tensor::cat(vec![text, cls], 1) + positions.unsqueeze();
-        let x = self.transformer.forward(x, Mask::Hidden(mask));
-        let cls = x.clone().narrow(1, length, 1).squeeze_dim::<2>(1);
+        let outputs = self
+            .transformer
+            .forward(x.into(), Mask::Hidden(mask.inner()), pieces);
+        let cls = outputs.tensor.clone().narrow(1, length, 1).squeeze_dim(1);
+        let cls: Tensor<2> = self.ln_final.forward(cls);
         TextFeatures {
-            pooled: linear(
-                self.ln_final.forward(cls),
-                Weight::InputFirst(self.text_projection.val()),
-                None,
-                None,
-            ),
-            tokens: x.narrow(1, 0, length),
+            pooled: project(cls, Weight::InputFirst(self.text_projection.val()), None),
+            outputs,
         }
     }
 
@@ -91,7 +103,7 @@ impl TextTransformer {
     /// language-modelling loss adds no weights.
     pub(crate) fn language_model_logits<const R: usize>(&self, tokens: Tensor<R>) -> Tensor<R> {
         let table = Weight::OutputFirst(self.token_embedding.weight.val());
-        linear(self.ln_final.forward(tokens), table, None, None)
+        product(self.ln_final.forward(tokens), table, None)
     }
 
     /// Cached decoding: embeds `ids` `[T, n]` at positions `start..` and runs the blocks over their caches.

@@ -1,12 +1,15 @@
 //! The image encoder (ViT) with its attentional pooler.
 
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Tensor};
-use coca_kernels::{Weight, linear};
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use coca_kernels::Weight;
 
 use crate::{
     config::{AttentionalPool, ModelConfig},
-    nn::{Activation, BlockConfig, BlockInit, LayerNorm, Mask, Transformer, normal, uniform},
+    nn::{
+        Activation, BlockConfig, BlockInit, LayerNorm, Mask, Transformer, normal, project, uniform,
+    },
+    pieces::{Held, Pieces, Whole, run},
     pooler::AttentionalPooler,
 };
 
@@ -29,7 +32,7 @@ impl PatchEmbedding {
             .permute([0, 2, 4, 1, 3, 5])
             .reshape([batch, gh * gw, channels * ph * pw]);
         let weight = self.weight.val().reshape([width, channels * ph * pw]);
-        linear(patches, Weight::OutputFirst(weight), None, None)
+        project(patches, Weight::OutputFirst(weight), None)
     }
 }
 
@@ -38,7 +41,7 @@ pub(crate) struct ImageFeatures {
     /// `[B, E]`, projected, not normalised.
     pub(crate) pooled: Tensor<2>,
     /// `[B, N, D]`: what the multimodal text decoder sees.
-    pub(crate) tokens: Tensor<3>,
+    pub(crate) tokens: Held,
 }
 
 /// ViT, then the attentional pooler, then the projection into the joint space.
@@ -103,9 +106,16 @@ impl VisionTransformer {
         }
     }
 
-    /// `pixels` is `[B, 3, height, width]`, normalised.
-    pub(crate) fn forward(&self, pixels: Tensor<4>) -> ImageFeatures {
-        self.features(self.encode(pixels))
+    /// `pixels` is `[B, 3, height, width]`, normalised. With patch dropout only the `kept` patches of each image,
+    /// `[B, n]`, go through the transformer.
+    pub(crate) fn forward(
+        &self,
+        pixels: Tensor<4>,
+        kept: Option<&[Vec<usize>]>,
+        pieces: &mut dyn Pieces,
+    ) -> ImageFeatures {
+        let x = self.encode(pixels, kept, pieces);
+        self.features(x, pieces)
     }
 
     /// As [`Self::forward`]; also how much each image token reads each token of the transformer, the class token first:
@@ -114,32 +124,46 @@ impl VisionTransformer {
         &self,
         pixels: Tensor<4>,
     ) -> (ImageFeatures, Option<Tensor<3>>) {
-        let x = self.encode(pixels);
+        let x = self.encode(pixels, None, &mut Whole);
         let attention = match (&self.attn_pool, &self.attn_pool_contrastive) {
             (None, _) => None,
             (Some(pooler), None) => {
-                let of_queries = pooler.attention(x.clone());
+                let of_queries = pooler.attention(x.tensor.clone());
                 // The first query makes the image embedding, as in `pool`.
                 let tokens = of_queries.dims()[1] - 1;
                 Some(of_queries.narrow(1, 1, tokens))
             }
             (Some(captioning), Some(_)) => {
-                Some(captioning.attention(self.ln_post.forward(x.clone())))
+                Some(captioning.attention(self.ln_post.forward(x.tensor.clone())))
             }
         };
-        (self.features(x), attention)
+        (self.features(x, &mut Whole), attention)
     }
 
-    /// The transformer's output, `[B, 1 + patches, V]`.
-    fn encode(&self, pixels: Tensor<4>) -> Tensor<3> {
-        let x = self.embed(pixels);
-        self.transformer.forward(self.ln_pre.forward(x), Mask::None)
+    /// The transformer's output, `[B, 1 + patches or n, V]`.
+    fn encode(
+        &self,
+        pixels: Tensor<4>,
+        kept: Option<&[Vec<usize>]>,
+        pieces: &mut dyn Pieces,
+    ) -> Held {
+        let mut x = self.embed(pixels);
+        if let Some(kept) = kept {
+            x = keep_patches(x, kept);
+        }
+        let x = Held::from(self.ln_pre.forward(x));
+        self.transformer.forward(x, Mask::None, pieces)
     }
 
-    fn features(&self, x: Tensor<3>) -> ImageFeatures {
-        let (pooled, tokens) = self.pool(x);
+    fn features(&self, x: Held, pieces: &mut dyn Pieces) -> ImageFeatures {
+        let mut pooled = run(pieces, self, &[x], |this: &Self, inputs: &[Tensor<3>]| {
+            let (pooled, tokens) = this.pool(inputs[0].clone());
+            vec![pooled.unsqueeze_dim(1), tokens]
+        });
+        let (tokens, pooled) = (pooled.swap_remove(1), pooled.swap_remove(0));
+        let pooled = pooled.tensor.squeeze_dim::<2>(1);
         ImageFeatures {
-            pooled: linear(pooled, Weight::InputFirst(self.proj.val()), None, None),
+            pooled: project(pooled, Weight::InputFirst(self.proj.val()), None),
             tokens,
         }
     }
@@ -184,4 +208,23 @@ impl VisionTransformer {
             }
         }
     }
+}
+
+/// The class token and the patches `kept` of each image: `[B, 1 + patches, V]` to `[B, 1 + n, V]` (patch dropout, Li
+/// et al. 2022, arXiv 2212.00794).
+fn keep_patches(x: Tensor<3>, kept: &[Vec<usize>]) -> Tensor<3> {
+    let [batch, length, width] = x.dims();
+    let rows: Vec<i32> = kept
+        .iter()
+        .enumerate()
+        .flat_map(|(image, patches)| {
+            let tokens = std::iter::once(0).chain(patches.iter().map(|patch| 1 + patch));
+            tokens.map(move |token| (image * length + token) as i32)
+        })
+        .collect();
+    let rows = Tensor::<1, Int>::from_data(TensorData::from(rows.as_slice()), &x.device());
+    let tokens = rows.dims()[0] / batch.max(1);
+    x.reshape([batch * length, width])
+        .select(0, rows)
+        .reshape([batch, tokens, width])
 }

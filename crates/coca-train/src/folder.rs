@@ -14,6 +14,9 @@ use coca_model::weights::{
 };
 use pollster::block_on;
 
+/// How the names of unfinished folders begin.
+pub const TEMPORARY: &str = ".coca-";
+
 /// Room for half precision in the distance of unit vectors.
 const SELF_TEST_TOLERANCE: f32 = 0.02;
 
@@ -175,12 +178,12 @@ pub fn replace_folder(folder: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> 
     };
     std::fs::create_dir_all(parent).with_context(|| format!("creating {}", parent.display()))?;
     let temporary = tempfile::Builder::new()
-        .prefix(".coca-")
+        .prefix(TEMPORARY)
         .tempdir_in(parent)
         .with_context(|| format!("creating a temporary folder in {}", parent.display()))?;
     fill(temporary.path())?;
     let filled = temporary.keep();
-    let moved = move_into_place(&filled, folder);
+    let moved = move_into_place(&filled, folder).and_then(|()| sync_folder(parent));
     if moved.is_err() {
         // The message about the failed move matters more than what cannot be cleaned up.
         let _ = std::fs::remove_dir_all(&filled);
@@ -202,6 +205,19 @@ fn move_into_place(filled: &Path, folder: &Path) -> Result<()> {
         return Err(anyhow::Error::from(error).context(format!("replacing {}", folder.display())));
     }
     std::fs::remove_dir_all(&old).with_context(|| format!("removing {}", old.display()))
+}
+
+/// Makes a folder's new names survive a power cut.
+#[cfg(unix)]
+fn sync_folder(folder: &Path) -> Result<()> {
+    std::fs::File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .with_context(|| format!("writing the folder {}", folder.display()))
+}
+
+#[cfg(not(unix))]
+fn sync_folder(_: &Path) -> Result<()> {
+    Ok(())
 }
 
 /// Temporary folders are private to their owner; what they become is not.

@@ -86,6 +86,7 @@ fn run(cli: Cli) -> Result<()> {
                 parallel::one_thread_within()?;
             }
             memory::keep_freed();
+            let devices = DeviceKind::open_several(cli.device, config.devices)?;
             let stop = Arc::new(AtomicBool::new(false));
             let signal = Arc::clone(&stop);
             ctrlc::set_handler(move || {
@@ -98,7 +99,7 @@ fn run(cli: Cli) -> Result<()> {
                 );
             })
             .context("catching Ctrl-C")?;
-            match train::train(&config, &base, &device, resume, &stop)? {
+            match train::train(&config, &base, &devices, resume, &stop)? {
                 train::Outcome::Finished(model) => eprintln!("the model is in {}", model.display()),
                 train::Outcome::Interrupted(step) => {
                     eprintln!("saved step {step}; continue with --resume")

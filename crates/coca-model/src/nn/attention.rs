@@ -5,13 +5,13 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, activation::softmax};
-use coca_kernels::{Mask, Tokens, Weight, attention, heads_attention, linear, parts, split_heads};
+use coca_kernels::{Mask, Tokens, Weight, attention, heads_attention, parts, split_heads};
 
 use crate::indices;
 
 use super::{
     init::{BlockInit, constant, uniform},
-    linear::Linear,
+    linear::{Linear, project},
 };
 
 /// Projected keys and values with their heads split, `[B, H, L, width / H]` each: what decoding keeps.
@@ -37,6 +37,10 @@ impl KeyValues {
 
 /// Keys and values as they are projected.
 #[derive(Clone, Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a few live at a time, on the stack"
+)]
 pub(crate) enum Projected {
     /// Beside each other, `[B, L, 2 width]`.
     Packed(Tensor<3>),
@@ -122,11 +126,10 @@ impl MultiheadAttention {
         residual: Option<Tensor<3>>,
     ) -> Tensor<3> {
         let tokens = match &self.in_proj_weight {
-            Some(weight) => Tokens::Packed(linear(
+            Some(weight) => Tokens::Packed(project(
                 x,
                 Weight::OutputFirst(weight.val()),
                 Some(self.in_proj_bias.val()),
-                None,
             )),
             None => tokens(self.project_queries(x.clone()), self.project_keys_values(x)),
         };
@@ -137,11 +140,10 @@ impl MultiheadAttention {
     /// Queries, keys and values of the same tokens, with their heads split.
     pub(crate) fn project_self(&self, x: Tensor<3>) -> (Tensor<4>, KeyValues) {
         let [queries, keys, values] = match &self.in_proj_weight {
-            Some(weight) => parts(linear(
+            Some(weight) => parts(project(
                 x,
                 Weight::OutputFirst(weight.val()),
                 Some(self.in_proj_bias.val()),
-                None,
             )),
             None => {
                 let queries = self.project_queries(x.clone());
@@ -162,16 +164,16 @@ impl MultiheadAttention {
             (None, None) => unreachable!("constructed with one of the two forms"),
         };
         let bias = self.in_proj_bias.val().narrow(0, 0, width);
-        linear(x, Weight::OutputFirst(weight), Some(bias), None)
+        project(x, Weight::OutputFirst(weight), Some(bias))
     }
 
     /// `[B, L, key width]` to keys and values; computed once for an image and kept while its caption is decoded.
     pub(crate) fn project_keys_values(&self, x: Tensor<3>) -> Projected {
         let bias = self.in_proj_bias.val();
         let width = bias.dims()[0] / 3;
-        let project = |x: Tensor<3>, weight: Tensor<2>, first: usize| {
+        let part = |x: Tensor<3>, weight: Tensor<2>, first: usize| {
             let bias = bias.clone().narrow(0, first * width, weight.dims()[0]);
-            linear(x, Weight::OutputFirst(weight), Some(bias), None)
+            project(x, Weight::OutputFirst(weight), Some(bias))
         };
         match (
             &self.in_proj_weight,
@@ -180,12 +182,11 @@ impl MultiheadAttention {
         ) {
             (Some(packed), _, _) => {
                 let weight = packed.val().narrow(0, width, 2 * width);
-                Projected::Packed(project(x, weight, 1))
+                Projected::Packed(part(x, weight, 1))
             }
-            (None, Some(keys), Some(values)) => Projected::Separate(
-                project(x.clone(), keys.val(), 1),
-                project(x, values.val(), 2),
-            ),
+            (None, Some(keys), Some(values)) => {
+                Projected::Separate(part(x.clone(), keys.val(), 1), part(x, values.val(), 2))
+            }
             _ => unreachable!("constructed with one of the two forms"),
         }
     }

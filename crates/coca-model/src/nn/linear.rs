@@ -1,7 +1,7 @@
 //! Affine map in PyTorch's layout.
 
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{DType, Device, Tensor};
 use coca_kernels::{Weight, linear};
 
 use super::init::{constant, uniform};
@@ -32,22 +32,64 @@ impl Linear {
         }
     }
 
-    /// `[.., in]` to `[.., out]`.
-    pub(crate) fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        self.forward_onto(x, None)
-    }
-
-    /// `[.., in]` to `[.., out]`, added to `residual` if there is one.
+    /// `[.., in]` to `[.., out]`, of the type of `x`, added to `residual` if there is one.
     pub(crate) fn forward_onto<const D: usize>(
         &self,
         x: Tensor<D>,
         residual: Option<Tensor<D>>,
     ) -> Tensor<D> {
-        linear(
-            x,
-            Weight::OutputFirst(self.weight.val()),
-            self.bias.as_ref().map(Param::val),
-            residual,
-        )
+        let dtype = x.dtype();
+        self.product_onto(x, residual, dtype)
     }
+
+    /// `[.., in]` to `[.., out]`, of the type `dtype`, added to `residual` of that type if there is one.
+    pub(crate) fn product_onto<const D: usize>(
+        &self,
+        x: Tensor<D>,
+        residual: Option<Tensor<D>>,
+        dtype: DType,
+    ) -> Tensor<D> {
+        let (weight, bias) = self.parts();
+        if weight.dtype() == dtype {
+            return linear(x.cast(dtype), weight, bias, residual);
+        }
+        let y = product(x, weight, bias).cast(dtype);
+        match residual {
+            Some(residual) => residual + y,
+            None => y,
+        }
+    }
+
+    /// `[.., in]` to `[.., out]`, of the type of the weights.
+    pub(crate) fn product<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        let (weight, bias) = self.parts();
+        product(x, weight, bias)
+    }
+
+    fn parts(&self) -> (Weight, Option<Tensor<1>>) {
+        let weight = Weight::OutputFirst(self.weight.val());
+        (weight, self.bias.as_ref().map(Param::val))
+    }
+}
+
+/// x W + b in the type of W. Training in mixed precision keeps activations in single precision and puts copies of the
+/// weights in half precision into the model; everywhere else the types are the same and nothing is converted.
+pub(crate) fn product<const D: usize>(
+    x: Tensor<D>,
+    weight: Weight,
+    bias: Option<Tensor<1>>,
+) -> Tensor<D> {
+    let dtype = weight.dtype();
+    let bias = bias.map(|bias| bias.cast(dtype));
+    linear(x.cast(dtype), weight, bias, None)
+}
+
+/// [`product`] in the type of `x`: scores and their softmax keep the precision of the activations.
+pub(crate) fn project<const D: usize>(
+    x: Tensor<D>,
+    weight: Weight,
+    bias: Option<Tensor<1>>,
+) -> Tensor<D> {
+    let dtype = x.dtype();
+    product(x, weight, bias).cast(dtype)
 }

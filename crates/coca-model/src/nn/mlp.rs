@@ -65,7 +65,8 @@ impl Mlp {
         x: Tensor<D>,
         residual: Option<Tensor<D>>,
     ) -> Tensor<D> {
-        let hidden = self.activation.forward(self.c_fc.forward(x));
-        self.c_proj.forward_onto(hidden, residual)
+        let dtype = x.dtype();
+        let hidden = self.activation.forward(self.c_fc.product(x));
+        self.c_proj.product_onto(hidden, residual, dtype)
     }
 }

@@ -11,5 +11,6 @@ pub(crate) use attention::{KeyValues, MultiheadAttention, Projected};
 pub(crate) use coca_kernels::Mask;
 pub(crate) use init::{BlockInit, constant, normal, uniform};
 pub(crate) use layer_norm::LayerNorm;
+pub(crate) use linear::{product, project};
 pub(crate) use mlp::Activation;
 pub(crate) use resblock::{BlockConfig, CrossBlock, ResidualBlock, Transformer};

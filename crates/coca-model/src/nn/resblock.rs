@@ -4,6 +4,8 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 use coca_kernels::Mask;
 
+use crate::pieces::{Held, Pieces, run_one};
+
 use super::{
     attention::{KeyValues, MultiheadAttention, Projected},
     init::{BlockInit, constant},
@@ -210,10 +212,18 @@ impl Transformer {
         }
     }
 
-    /// `[B, L, width]` to the same shape.
-    pub(crate) fn forward(&self, x: Tensor<3>, mask: Mask) -> Tensor<3> {
-        self.resblocks
-            .iter()
-            .fold(x, |x, block| block.forward(x, mask.clone()))
+    /// `[B, L, width]` to the same shape, each block a piece.
+    pub(crate) fn forward(&self, x: Held, mask: Mask, pieces: &mut dyn Pieces) -> Held {
+        self.resblocks.iter().fold(x, |x, block| {
+            let mask = mask.clone();
+            run_one(
+                pieces,
+                block,
+                &[x],
+                move |block: &ResidualBlock, inputs: &[Tensor<3>]| {
+                    block.forward(inputs[0].clone(), mask.clone())
+                },
+            )
+        })
     }
 }

@@ -3,7 +3,7 @@
 use burn::tensor::{Int, Tensor, TensorData};
 
 use super::{EncodedImages, Predictor, readback};
-use crate::{Error, Result, TextBatch};
+use crate::{Error, Result, TextBatch, Whole};
 
 /// Captions that go through the text decoders together.
 const ROWS: usize = 16;
@@ -59,9 +59,13 @@ impl Predictor {
             let text = self
                 .model
                 .encode_text(Tensor::<2, Int>::from_data(ids, &self.device))?;
-            let loss = self
-                .model
-                .caption_loss(text.tokens, images.tokens_of(&of), &texts);
+            let loss = self.model.caption_loss(
+                &text.tokens.into(),
+                &images.tokens_of(&of).into(),
+                &texts,
+                0.0,
+                &mut Whole,
+            );
             if let Some(loss) = loss {
                 let sum = readback::rows(loss.sum.reshape([1, 1])).await?;
                 surprise.nats += sum.iter().flatten().map(|&sum| f64::from(sum)).sum::<f64>();

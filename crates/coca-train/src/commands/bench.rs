@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use burn::tensor::{Device, Distribution, Tensor};
-use coca_model::{Coca, LossWeights, ModelConfig};
+use coca_model::{Coca, ModelConfig};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
@@ -55,12 +55,12 @@ pub fn run(args: &Args, device: &Device) -> Result<()> {
     let config = config(&args.config)?;
     let mut model = Coca::new(&config, device)?;
     let batch = batch(&config, args.batch.into(), device)?;
-    let mut stepper = train::Stepper::new(args.threads, device);
+    let mut stepper = train::Stepper::new(&model, args.threads, device)?;
     let mut seconds = Vec::with_capacity(args.steps);
     let mut loss = f64::NAN;
     for step in 0..args.warmup + args.steps {
         let start = Instant::now();
-        (model, loss) = stepper.step(model, &batch, LossWeights::default())?;
+        (model, loss) = stepper.step(model, &batch)?;
         if step >= args.warmup {
             seconds.push(start.elapsed().as_secs_f64());
         }

@@ -11,6 +11,8 @@ pub enum Purpose {
     Order = 1,
     /// Choice of texts and augmentation; counters: step, row.
     Sample = 2,
+    /// The patches that an image keeps; counters: step, image of the batch.
+    Patches = 3,
 }
 
 /// The random stream of `(seed, purpose, a, b)`. The four numbers are the whole key, so there is no state to save.

@@ -30,6 +30,7 @@ pub use batch::Batch;
 pub use config::{DataConfig, LoaderConfig};
 pub use eval::{EvalSample, EvalSamples, read_samples};
 pub use loader::{Loader, LoaderSetup};
+pub use mix::{Purpose, stream};
 pub use record::label_text;
 pub use sample::answer_prefix;
 pub use spec::ShardSpec;

@@ -1,20 +1,26 @@
 //! Training.
 
+mod advice;
 mod checkpoint;
 mod config;
+mod ema;
 #[cfg(test)]
 mod golden;
 mod gradients;
+mod init;
 mod metrics;
-mod muon;
 mod optimizer;
+mod parameters;
+mod patch_dropout;
 mod run;
 mod schedule;
 mod stepper;
 mod tokenizer;
+mod trainer;
 mod validate;
+mod window;
 
-pub use config::{TokenizerSource, TrainConfig, ValidationConfig, ValidationTask};
+pub use config::{TrainConfig, ValidationConfig, ValidationTask};
 pub use optimizer::Optimizer;
 pub use run::{Outcome, train};
 pub use schedule::learning_rate;

@@ -8,13 +8,15 @@ pub fn learning_rate(config: &OptimizerConfig, steps: u64, step: u64) -> f64 {
     if step < config.warmup {
         return peak * (step + 1) as f64 / config.warmup as f64;
     }
+    let since = |start: u64, length: u64| {
+        let progress = step.saturating_sub(start) as f64 / length.max(1) as f64;
+        progress.min(1.0)
+    };
+    let progress = since(config.warmup, steps.saturating_sub(config.warmup));
     match config.schedule {
         Schedule::Constant => peak,
-        Schedule::Cosine => {
-            let progress =
-                (step - config.warmup) as f64 / steps.saturating_sub(config.warmup).max(1) as f64;
-            0.5 * (1.0 + (std::f64::consts::PI * progress.min(1.0)).cos()) * peak
-        }
+        Schedule::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * progress).cos()) * peak,
+        Schedule::Linear => (1.0 - progress) * peak,
         Schedule::ConstantCooldown {
             steps: cooldown,
             power,
@@ -24,8 +26,7 @@ pub fn learning_rate(config: &OptimizerConfig, steps: u64, step: u64) -> f64 {
             if step < start {
                 return peak;
             }
-            let progress = (step - start) as f64 / cooldown.max(1) as f64;
-            (1.0 - progress.min(1.0)).powf(power) * (peak - end) + end
+            (1.0 - since(start, cooldown)).powf(power) * (peak - end) + end
         }
     }
 }

@@ -5,40 +5,60 @@ use burn::tensor::Device;
 use coca_model::{Coca, LossWeights};
 
 use super::Optimizer;
-use super::config::OptimizerConfig;
-use super::gradients::gradients;
+use super::config::{FreezeConfig, OptimizerConfig, Precision};
+use super::gradients::{Plan, gradients};
+use super::parameters::Parameters;
 use crate::data::Batch;
+
+/// A learning rate at which random weights stay where they are, roughly.
+const RATE: f64 = 1e-5;
 
 /// An optimiser with its default settings at a small constant learning rate, without clipping.
 pub struct Stepper {
     optimizer: Optimizer,
-    threads: usize,
-    device: Device,
+    parameters: Parameters,
+    plan: Plan,
 }
 
 impl Stepper {
-    /// Steps on `threads` threads.
-    pub fn new(threads: usize, device: &Device) -> Self {
+    /// Steps of models like `model` on `threads` threads.
+    ///
+    /// # Errors
+    /// The model has no parameter that learns.
+    pub fn new(model: &Coca, threads: usize, device: &Device) -> Result<Self> {
         let config = OptimizerConfig {
             clip_norm: 0.0,
             ..OptimizerConfig::default()
         };
-        Self {
+        let parameters = Parameters::new(&config, &FreezeConfig::default(), model)?;
+        Ok(Self {
+            plan: Plan {
+                weights: LossWeights::default(),
+                label_smoothing: 0.0,
+                contrastive_label_smoothing: 0.0,
+                lanes: vec![device.clone(); threads],
+                accumulate: 1,
+                precision: Precision::F32,
+                activation_checkpointing: false,
+                patch_dropout: None,
+                frozen: parameters.frozen.clone(),
+            },
             optimizer: Optimizer::new(config),
-            threads,
-            device: device.clone(),
-        }
+            parameters,
+        })
     }
 
     /// The model after one step on `batch`, and the captioning loss before it.
-    pub fn step(
-        &mut self,
-        model: Coca,
-        batch: &Batch,
-        weights: LossWeights,
-    ) -> Result<(Coca, f64)> {
-        let (losses, gradients) = gradients(&model, batch, weights, self.threads, &self.device)?;
-        let model = self.optimizer.step(model, gradients, 1e-5, self.threads)?;
+    ///
+    /// # Errors
+    /// The batch does not fit the model.
+    pub fn step(&mut self, model: Coca, batch: &Batch) -> Result<(Coca, f64)> {
+        let (losses, gradients) = gradients(&model, batch, &self.plan)?;
+        let threads = self.plan.lanes.len();
+        // Without clipping the norm does not matter.
+        let model = self
+            .optimizer
+            .step(model, &self.parameters, gradients, 0.0, RATE, threads)?;
         let loss = losses
             .caption
             .map_or(f64::NAN, |loss| f64::from(loss.into_scalar::<f32>()));

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use coca_model::tokenizer::Tokenizer;
 
 use super::config::{TokenizerSource, TrainConfig};
@@ -12,6 +12,7 @@ use crate::data::{answer_prefix, read_samples};
 pub fn tokenizer(config: &TrainConfig, base: &Path, size: usize) -> Result<Tokenizer> {
     match &config.tokenizer {
         TokenizerSource::Clip => Ok(Tokenizer::clip()?),
+        TokenizerSource::Init => bail!("tokenizer = \"init\" needs `init`, the folder of a model"),
         TokenizerSource::File(path) => {
             let path = base.join(path);
             let json =

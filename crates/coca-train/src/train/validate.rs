@@ -211,6 +211,7 @@ fn batch_losses(predictor: &Predictor, batch: &Batch) -> Result<Sums> {
                 text,
                 model.logit_scale(),
                 &texts.pairs,
+                0.0,
             )),
             1,
         )

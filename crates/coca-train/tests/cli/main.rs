@@ -6,5 +6,7 @@ mod evaluate;
 mod fixture;
 mod hub;
 mod infer;
+mod memory;
+mod resume;
 mod train;
 mod usage;

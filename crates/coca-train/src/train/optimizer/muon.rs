@@ -2,6 +2,9 @@
 
 use burn::tensor::Tensor;
 
+use super::Slots;
+use crate::train::config::OptimizerConfig;
+
 /// Coefficients of the quintic Newton–Schulz iteration, tuned for the steepest rise at zero.
 const QUINTIC: (f64, f64, f64) = (3.4445, -4.7750, 2.0315);
 /// Iterations; five bring all singular values into about 0.7 to 1.2.
@@ -16,8 +19,28 @@ pub fn applies(name: &str, shape: &[usize]) -> bool {
     shape.len() == 2 && inside && name.ends_with("weight")
 }
 
+/// What is subtracted from the parameter `name` of `shape`; `slots` hold its momentum.
+pub fn change(
+    config: &OptimizerConfig,
+    name: &str,
+    shape: &[usize],
+    gradient: Tensor<1>,
+    slots: &mut Slots,
+    rate: f64,
+) -> Tensor<1> {
+    let first = slots
+        .remove("first")
+        .unwrap_or_else(|| gradient.zeros_like());
+    let first = first * config.momentum + gradient.clone();
+    slots.insert("first", first.clone());
+    let ahead = gradient + first * config.momentum;
+    let (stacked, count) = (stacked(name), shape.iter().product::<usize>());
+    let matrices = ahead.reshape([stacked, shape[0] / stacked, shape[1]]);
+    orthogonalise(matrices).reshape([count]) * rate
+}
+
 /// How many matrices a parameter stacks: queries, keys and values are projections of their own.
-pub fn stacked(name: &str) -> usize {
+fn stacked(name: &str) -> usize {
     if name.ends_with("in_proj_weight") {
         3
     } else {
@@ -27,7 +50,7 @@ pub fn stacked(name: &str) -> usize {
 
 /// The nearest (semi-)orthogonal matrix of each of `x` `[n, rows, columns]`, roughly, scaled so that its
 /// root-mean-square is that of an AdamW update (Liu et al. 2025, arXiv 2502.16982, equation 4).
-pub fn orthogonalise(x: Tensor<3>) -> Tensor<3> {
+fn orthogonalise(x: Tensor<3>) -> Tensor<3> {
     let [_, rows, columns] = x.dims();
     let tall = rows > columns;
     let mut x = if tall { x.swap_dims(1, 2) } else { x };
