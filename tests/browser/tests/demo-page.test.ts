@@ -38,6 +38,10 @@ for (const { name, use } of looks) {
         await expect(page.locator(`#${task}-result .notes`)).toBeVisible({ timeout: 60_000 });
         await expect(page.locator(`#${task}-result .problem`)).toHaveCount(0);
       }
+      // The words show where they look once the model has explained them.
+      await page.locator("#caption-result .word").first().click({ timeout: 60_000 });
+      await expect(page.locator("#heat")).toBeVisible();
+      await expect(page.locator("#caption-result .look-text")).toContainText(/“.+” looks/);
       expect(await page.evaluate(() => document.documentElement.scrollWidth - innerWidth), "sideways scrolling").toBeLessThanOrEqual(0);
 
       mkdirSync(environment.screenshots(), { recursive: true });
@@ -62,6 +66,19 @@ test("a visitor's own picture, labels and question", async ({ page }) => {
   await page.locator("#choices").fill("yes, no");
   await page.locator("#answer-run").click();
   await expect(page.locator("#answer-result")).toContainText(/yes|no/i, { timeout: 60_000 });
+  expect(errors).toEqual([]);
+});
+
+test("the examples are searched by words and by one of them", async ({ page }) => {
+  const { errors } = await open(page);
+  await page.locator("#tab-search").click();
+  await page.locator("#collection-examples").click();
+  await expect(page.locator("#collection-status")).toContainText("8 pictures", { timeout: 60_000 });
+  await page.locator("#seek").fill("a red circle");
+  await expect(page.locator(".tile-score")).toHaveCount(8, { timeout: 60_000 });
+  await page.getByRole("button", { name: "Similar to Blue rectangle" }).click();
+  // Nothing is more like a picture than itself.
+  await expect(page.locator(".tile-name").first()).toHaveText("Blue rectangle", { timeout: 60_000 });
   expect(errors).toEqual([]);
 });
 
