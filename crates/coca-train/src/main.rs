@@ -55,6 +55,7 @@ enum Command {
     Answer(commands::answer::Args),
     Embed(commands::embed::Args),
     Convert(commands::convert::Args),
+    Data(commands::data::Args),
     Info(commands::info::Args),
 }
 
@@ -108,6 +109,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Answer(args) => commands::answer::run(&args, &device),
         Command::Embed(args) => commands::embed::run(&args, &device),
         Command::Convert(args) => commands::convert::run(&args, &device),
+        Command::Data(args) => commands::data::run(&args),
         Command::Info(args) => commands::info::run(&args),
     }
 }

@@ -2,6 +2,7 @@
 //! Rust and Node.js.
 
 mod bench;
+mod bench_data;
 mod browser;
 mod command;
 mod demo;
@@ -39,7 +40,7 @@ enum Task {
     Test(test::Options),
     /// Build target/npm/coca-wasm-VERSION.tgz and the demo page target/www
     Package,
-    /// Time loading and each task in Chromium, on the CPU and on WebGPU
+    /// Time the package in Chromium, or the loading of training data
     Bench(bench::Options),
 }
 

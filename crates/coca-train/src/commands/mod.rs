@@ -4,6 +4,7 @@ pub mod answer;
 pub mod caption;
 pub mod classify;
 pub mod convert;
+pub mod data;
 pub mod embed;
 pub mod eval;
 mod generation;

@@ -175,6 +175,26 @@ mod tests {
     }
 
     #[test]
+    fn changes_are_torchvisions_to_the_bit() {
+        let cases = super::super::testing::torchvision_colours();
+        for case in &cases.changes {
+            let mut image =
+                RgbImage::from_raw(cases.width, cases.height, cases.pixels.clone()).unwrap();
+            match case.change.as_str() {
+                "brightness" => brightness(&mut image, case.factor as f32),
+                "contrast" => contrast(&mut image, case.factor as f32),
+                "saturation" => saturation(&mut image, case.factor as f32),
+                "hue" => hue(&mut image, case.factor),
+                _ => grayscale(&mut image),
+            }
+            let differences = image.as_raw().iter().zip(&case.pixels);
+            let wrong = differences.filter(|(ours, theirs)| ours != theirs).count();
+            assert_eq!(wrong, 0, "{} {}", case.change, case.factor);
+        }
+        assert_eq!(cases.changes.len(), 27);
+    }
+
+    #[test]
     fn hue_turns_red_into_green_and_back() {
         let mut image = one([255, 0, 0]);
         hue(&mut image, 1.0 / 3.0);

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::augment::AugmentConfig;
+use super::data_spec::DataSpec;
+use super::data_table::DataTable;
 use super::error::{Error, Result};
-use super::spec::ShardSpec;
 
 /// A field of a sample that can become texts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,31 +30,28 @@ pub enum Field {
 
 /// One data set of the mixture: a `[[data]]` table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "DataTable", into = "DataTable")]
 pub struct DataConfig {
-    /// A shard, a brace pattern, a folder of shards, or a list of these.
-    pub shards: ShardSpec,
+    /// What kind of data it is, and where.
+    pub spec: DataSpec,
+    /// How many files at a time are shuffled with each other, so that an epoch goes through a data set that is larger
+    /// than the cache, or on a slow disk, without reading any file twice. By default all local files are, and 16
+    /// remote ones.
+    pub shuffle_shards: Option<usize>,
+    /// Whether samples are drawn with replacement, instead of each once in an epoch.
+    pub resampled: bool,
     /// The share of samples relative to the other data sets.
-    #[serde(default = "one")]
     pub weight: f64,
-    /// Which fields become texts; by default all that a sample has.
-    #[serde(default = "all_fields", rename = "use")]
+    /// Which fields become texts (`use`); by default all that a sample has.
     pub fields: Vec<Field>,
     /// Prompt templates for labels, a random one each time; `{}` stands for the class name.
-    #[serde(default = "label_templates")]
     pub templates: Vec<String>,
     /// The prefix of an answer; `{question}` stands for the question.
-    #[serde(default = "answer_template")]
     pub answer_template: String,
     /// Only samples whose json holds exactly these values, for example `{ skin_tone = false }`.
-    #[serde(default)]
     pub only: BTreeMap<String, serde_json::Value>,
     /// Takes the place of the common `[augment]` table for this data set.
     pub augment: Option<AugmentConfig>,
-}
-
-fn one() -> f64 {
-    1.0
 }
 
 fn all_fields() -> Vec<Field> {
@@ -71,11 +69,13 @@ pub fn answer_template() -> String {
 }
 
 impl DataConfig {
-    /// The defaults for these shards.
-    pub fn new(shards: impl Into<ShardSpec>) -> Self {
+    /// The defaults for this data.
+    pub fn new(spec: impl Into<DataSpec>) -> Self {
         Self {
-            shards: shards.into(),
-            weight: one(),
+            spec: spec.into(),
+            shuffle_shards: None,
+            resampled: false,
+            weight: 1.0,
             fields: all_fields(),
             templates: label_templates(),
             answer_template: answer_template(),
@@ -86,9 +86,12 @@ impl DataConfig {
 
     /// Checks what the types cannot say.
     pub fn validate(&self) -> Result<()> {
-        let fail = |reason: String| Err(Error::Config(format!("data `{}`: {reason}", self.shards)));
+        let fail = |reason: String| Err(Error::Config(format!("data `{}`: {reason}", self.spec)));
         if !(self.weight.is_finite() && self.weight > 0.0) {
             return fail(format!("weight = {} must be above zero", self.weight));
+        }
+        if self.shuffle_shards == Some(0) {
+            return fail("shuffle_shards must be at least 1".into());
         }
         if self.fields.is_empty() {
             return fail("`use` names no field, so no sample has a text".into());
@@ -181,7 +184,7 @@ mod tests {
     #[test]
     fn defaults_and_a_full_table() {
         let least: DataConfig = toml::from_str("shards = 'a.tar'").unwrap();
-        assert_eq!(least, DataConfig::new("a.tar"));
+        assert_eq!(least, DataConfig::new(DataSpec::Shards("a.tar".into())));
         least.validate().unwrap();
         let full: DataConfig = toml::from_str(
             "shards = ['a.tar', 'b']\nweight = 0.5\nuse = ['label', 'qa']\ntemplates = ['{}']\n\
@@ -201,6 +204,7 @@ mod tests {
         assert!(toml::from_str::<LoaderConfig>("batchsize = 2").is_err());
         let cases = [
             ("weight = 0", "weight"),
+            ("shuffle_shards = 0", "shuffle_shards"),
             ("weight = nan", "weight"),
             ("use = []", "use"),
             ("templates = ['a photo']", "a photo"),
