@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::error::{Error, Result};
 use super::location::is_address;
 use super::reader::extension;
-use super::spec::ShardSpec;
+use super::spec::{ShardSpec, expand_braces};
 use super::table_spec::TableSpec;
 
 /// A data set of one of the kinds that are read.
@@ -81,21 +81,23 @@ impl DataSpec {
             });
         }
         let table = || TableSpec::new(spec.clone());
-        // A brace pattern may end in a list of endings.
-        Ok(match extension(first).trim_end_matches('}') {
-            "csv" | "tsv" => Self::Csv(table()),
-            "jsonl" | "ndjson" => Self::JsonLines(table()),
-            "parquet" => Self::Parquet(table()),
-            "json" => {
-                return Err(Error::Spec {
+        let names = expand_braces(first).unwrap_or_default();
+        Ok(
+            match extension(names.first().map_or(first, String::as_str)).as_str() {
+                "csv" | "tsv" => Self::Csv(table()),
+                "jsonl" | "ndjson" => Self::JsonLines(table()),
+                "parquet" => Self::Parquet(table()),
+                "json" => {
+                    return Err(Error::Spec {
                     spec: spec.to_string(),
                     reason: "a .json file alone does not say where its images are; write a configuration with \
                              `coco = {…}` or `vqav2 = {…}`"
                         .into(),
                 });
-            }
-            _ => Self::Shards(spec.clone()),
-        })
+                }
+                _ => Self::Shards(spec.clone()),
+            },
+        )
     }
 }
 
