@@ -1,6 +1,7 @@
 //! The data part of a training configuration.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -8,6 +9,7 @@ use super::augment::AugmentConfig;
 use super::data_spec::DataSpec;
 use super::data_table::DataTable;
 use super::error::{Error, Result};
+use super::files::{CACHE_GB, Files};
 
 /// A field of a sample that can become texts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -132,6 +134,10 @@ pub struct LoaderConfig {
     /// Memory for decoded images in MiB, 0 for none. Images are then kept at 1.3 times the model's image size
     /// (short side), so augmentation crops from those; first come, first kept, which suits repeated epochs.
     pub cache_mb: usize,
+    /// Where downloaded files are kept; `coca-train` in the user's folder for caches if not given.
+    pub cache_dir: Option<PathBuf>,
+    /// How many gigabytes of downloaded files are kept; those that were not used for longest make room.
+    pub cache_gb: f64,
     /// The share of a data set's samples that may be broken before training stops with an error.
     pub max_broken: f64,
 }
@@ -145,6 +151,8 @@ impl Default for LoaderConfig {
             workers: 0,
             prefetch: 2,
             cache_mb: 0,
+            cache_dir: None,
+            cache_gb: CACHE_GB,
             max_broken: 0.01,
         }
     }
@@ -160,10 +168,19 @@ impl LoaderConfig {
         if self.batch_size.saturating_mul(self.texts_per_image) > 1 << 20 {
             return fail("batch_size * texts_per_image is more than a million rows");
         }
+        if !(self.cache_gb.is_finite() && self.cache_gb > 0.0) {
+            return fail("cache_gb must be above zero");
+        }
         if !(0.0..=1.0).contains(&self.max_broken) {
             return fail("max_broken is a share of the samples, between 0 and 1");
         }
         Ok(())
+    }
+
+    /// What opens the files of the data sets; a relative `cache_dir` starts at `base`.
+    pub fn files(&self, base: &Path) -> Files {
+        let folder = self.cache_dir.as_ref().map(|folder| base.join(folder));
+        Files::new(folder, self.cache_gb)
     }
 
     /// The number of threads to start.

@@ -23,6 +23,7 @@ use super::webdataset::Shards;
 #[derive(Debug)]
 pub struct DataSet {
     reader: Box<dyn Reader>,
+    files: Files,
     /// The reader's samples that are used; all without it.
     kept: Option<Vec<u32>>,
     /// The class names of each folder that files of the data set lie in.
@@ -100,6 +101,7 @@ impl DataSet {
         }
         Ok(Self {
             reader,
+            files: files.clone(),
             kept: None,
             classes,
         })
@@ -175,6 +177,17 @@ impl DataSet {
     /// The number of the file that sample `index` is in; samples of one file lie together.
     pub fn file_number(&self, index: usize) -> u32 {
         self.reader.file_number(self.inner(index))
+    }
+
+    /// Brings the file that sample `index` is in onto this machine.
+    ///
+    /// # Errors
+    /// It cannot be had.
+    pub fn fetch(&self, index: usize) -> Result<()> {
+        match self.reader.file(self.inner(index)) {
+            Some(location) => self.files.open(location).map(drop),
+            None => Ok(()),
+        }
     }
 
     /// Reads sample `index`.

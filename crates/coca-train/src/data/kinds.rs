@@ -189,6 +189,76 @@ fn evaluation_reads_every_kind() {
     }
 }
 
+/// Three shards and two tables behind a server, read through a cache that holds hardly more than a shard.
+#[cfg(feature = "remote")]
+#[test]
+fn files_behind_addresses_give_the_batches_of_local_ones() {
+    use super::remote::server::{Fault, Server};
+    let folder = tempfile::tempdir().unwrap();
+    let mut served = Vec::new();
+    for number in 0..3 {
+        let members: Vec<(String, Vec<u8>)> = (0..5)
+            .flat_map(|i| {
+                let key = number * 5 + i;
+                let text = format!("text {key}").into_bytes();
+                [
+                    (format!("{key}.jpg"), jpeg(20, 18, key as u8 * 9)),
+                    (format!("{key}.txt"), text),
+                ]
+            })
+            .collect();
+        let members: Vec<(&str, &[u8])> = members
+            .iter()
+            .map(|(name, bytes)| (name.as_str(), bytes.as_slice()))
+            .collect();
+        let name = format!("{number}.tar");
+        let path = write_tar(folder.path(), &name, &members);
+        served.push((format!("/data/{name}"), std::fs::read(path).unwrap()));
+    }
+    let csv = "filepath,title\nc/0.jpg,zero\nc/1.jpg,one\n";
+    std::fs::create_dir(folder.path().join("c")).unwrap();
+    std::fs::write(folder.path().join("t.csv"), csv).unwrap();
+    served.push(("/data/t.csv".into(), csv.into()));
+    for i in 0..2 {
+        let image = jpeg(30, 20, i * 50);
+        std::fs::write(folder.path().join(format!("c/{i}.jpg")), &image).unwrap();
+        served.push((format!("/data/c/{i}.jpg"), image));
+    }
+    let size = served.iter().map(|(_, bytes)| bytes.len()).max().unwrap();
+    let server = Server::start(served, Fault::Drop);
+    let take = |prefix: &str, step: u64, workers| -> Vec<Batch> {
+        let data: Vec<DataConfig> = [
+            format!("shards = '{prefix}{{0..2}}.tar'\nshuffle_shards = 1\nweight = 3"),
+            format!("csv = '{prefix}t.csv'"),
+        ]
+        .iter()
+        .map(|toml| toml::from_str(toml).unwrap())
+        .collect();
+        let loader = Loader::open(LoaderSetup {
+            data: &data,
+            augment: &AugmentConfig::default(),
+            loader: &LoaderConfig {
+                batch_size: 4,
+                workers,
+                cache_dir: Some("cache".into()),
+                cache_gb: size as f64 * 1.5 / 1e9,
+                ..LoaderConfig::default()
+            },
+            base: folder.path(),
+            preprocessor: Preprocessor::new(PreprocessConfig::for_size(8, 8)).unwrap(),
+            tokenizer: Arc::new(Letters),
+            context_length: 12,
+            log: Arc::new(|line| panic!("{line}")),
+        });
+        let batches = loader.unwrap().start_at(step).unwrap();
+        batches.take(8).map(Result::unwrap).collect()
+    };
+    let expected = take("", 0, 1);
+    let prefix = server.address("/data/");
+    assert_eq!(take(&prefix, 0, 3), expected);
+    assert_eq!(take(&prefix, 5, 2)[..3], expected[5..]);
+}
+
 #[test]
 fn the_documentations_examples_are_configurations() {
     #[derive(Deserialize)]

@@ -12,7 +12,6 @@ use super::batch::{Batch, Example, Row, Tokenize};
 use super::batches::Batches;
 use super::config::{DataConfig, LoaderConfig};
 use super::error::{Error, Result};
-use super::files::Files;
 use super::mix::{Mix, Purpose, stream};
 use super::sample::choose_texts;
 use super::source::{CacheBudget, Common, Loaded, Source};
@@ -89,7 +88,7 @@ impl Loader {
         }
         let common = Common {
             base: setup.base,
-            files: Files::default(),
+            files: config.files(setup.base),
             augment: setup.augment,
             seed: config.seed,
             budget: Arc::new(CacheBudget::new(config.cache_mb.saturating_mul(1 << 20))),

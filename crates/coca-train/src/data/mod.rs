@@ -32,6 +32,8 @@ mod order;
 mod parquet;
 mod reader;
 mod record;
+#[cfg(feature = "remote")]
+mod remote;
 mod rows;
 mod sample;
 mod source;

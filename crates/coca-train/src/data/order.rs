@@ -10,6 +10,16 @@ use super::mix::{Purpose, permutation, stream};
 /// How many remote files are shuffled with each other if nothing else is said.
 pub const REMOTE_WINDOW: usize = 16;
 
+/// The order of one epoch.
+#[derive(Debug, Default)]
+pub struct Epoch {
+    /// The samples.
+    pub samples: Vec<u32>,
+    /// Where only so many files are shuffled with each other: for each such window the place of its first sample, and
+    /// a sample of each of its files.
+    pub windows: Vec<(usize, Vec<u32>)>,
+}
+
 /// The recipe for the order of every epoch. Epoch and seed decide it, and nothing else.
 #[derive(Debug, Clone)]
 pub struct Orders {
@@ -58,15 +68,19 @@ impl Orders {
 
     /// The samples in the order of `epoch`: as many as the data set has, and each exactly once unless they are
     /// resampled.
-    pub fn epoch(&self, epoch: u64) -> Vec<u32> {
+    pub fn epoch(&self, epoch: u64) -> Epoch {
         let mut rng = stream(self.seed, Purpose::Order, self.data as u64, epoch);
         let Some((window, files)) = &self.window else {
-            if self.resampled {
-                return (0..self.len)
+            let samples = match self.resampled {
+                true => (0..self.len)
                     .map(|_| rng.random_range(0..self.len))
-                    .collect();
-            }
-            return permutation(self.seed, self.data, epoch, self.len);
+                    .collect(),
+                false => permutation(self.seed, self.data, epoch, self.len),
+            };
+            return Epoch {
+                samples,
+                windows: Vec::new(),
+            };
         };
         let mut drawn: Vec<&Range<u32>> = Vec::with_capacity(files.len());
         if self.resampled {
@@ -82,15 +96,20 @@ impl Orders {
             drawn.shuffle(&mut rng);
         }
         let mut order = Vec::with_capacity(self.len as usize);
+        let mut windows = Vec::new();
         for files in drawn.chunks(*window) {
             let start = order.len();
+            windows.push((start, files.iter().map(|file| file.start).collect()));
             order.extend(files.iter().flat_map(|file| file.start..file.end));
             if let Some(window) = order.get_mut(start..) {
                 window.shuffle(&mut rng);
             }
         }
         order.truncate(self.len as usize);
-        order
+        Epoch {
+            samples: order,
+            windows,
+        }
     }
 }
 
@@ -112,9 +131,18 @@ mod tests {
 
     #[test]
     fn windows_hold_few_files_and_an_epoch_holds_all_samples() {
-        let order = windowed(false).epoch(2);
-        assert_eq!(order, windowed(false).epoch(2));
-        assert_ne!(order, windowed(false).epoch(3));
+        let Epoch {
+            samples: order,
+            windows: noted,
+        } = windowed(false).epoch(2);
+        assert_eq!(order, windowed(false).epoch(2).samples);
+        assert_ne!(order, windowed(false).epoch(3).samples);
+        let starts: Vec<_> = noted.iter().map(|(start, _)| *start).collect();
+        let order_of = |start: usize| file(order[start]);
+        for (window, start) in starts.iter().enumerate() {
+            let files: BTreeSet<_> = noted[window].1.iter().map(|&sample| file(sample)).collect();
+            assert!(files.contains(&order_of(*start)));
+        }
         let mut sorted = order.clone();
         sorted.sort_unstable();
         assert!(sorted.into_iter().eq(0..55));
@@ -136,9 +164,14 @@ mod tests {
     #[test]
     fn few_files_are_shuffled_as_a_whole() {
         let whole = Orders::new(3, 1, 55, false);
-        assert_eq!(whole.epoch(4), permutation(3, 1, 4, 55));
-        assert_eq!(whole.clone().in_windows(10, file).epoch(4), whole.epoch(4));
-        assert_eq!(whole.clone().in_windows(3, |_| 0).epoch(4), whole.epoch(4));
+        assert_eq!(whole.epoch(4).samples, permutation(3, 1, 4, 55));
+        for same in [
+            whole.clone().in_windows(10, file),
+            whole.clone().in_windows(3, |_| 0),
+        ] {
+            assert_eq!(same.epoch(4).samples, whole.epoch(4).samples);
+            assert!(same.epoch(4).windows.is_empty());
+        }
     }
 
     #[test]
@@ -146,9 +179,9 @@ mod tests {
         for orders in [Orders::new(3, 1, 55, true), windowed(true)] {
             let mut counts = [0usize; 55];
             for epoch in 0..400 {
-                let order = orders.epoch(epoch);
+                let order = orders.epoch(epoch).samples;
                 assert_eq!(order.len(), 55);
-                assert_eq!(order, orders.epoch(epoch));
+                assert_eq!(order, orders.epoch(epoch).samples);
                 let distinct: BTreeSet<_> = order.iter().collect();
                 assert!(distinct.len() < 55 || epoch > 0);
                 for sample in order {

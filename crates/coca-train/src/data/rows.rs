@@ -189,7 +189,7 @@ mod tests {
             write("b", ""),
             write("c", "four\nfive\n"),
         ];
-        let rows = Rows::find(&Files, locations, |_| Ok(Lines)).unwrap();
+        let rows = Rows::find(&Files::default(), locations, |_| Ok(Lines)).unwrap();
         let texts: Vec<_> = (0..rows.len())
             .map(|i| String::from_utf8(rows.read(i).unwrap()).unwrap())
             .collect();

@@ -14,7 +14,7 @@ use super::dataset::DataSet;
 use super::error::{Error, Result};
 use super::files::Files;
 use super::intact;
-use super::order::{Orders, REMOTE_WINDOW};
+use super::order::{Epoch, Orders, REMOTE_WINDOW};
 use super::record::Record;
 use super::sample::has_text;
 
@@ -66,8 +66,10 @@ pub struct Source {
     pub config: DataConfig,
     /// How its images are augmented.
     pub augment: AugmentConfig,
-    data: DataSet,
+    data: Arc<DataSet>,
     recipe: Orders,
+    /// The window of files that is being downloaded ahead of its turn.
+    ahead: Mutex<Option<(u64, usize)>>,
     /// Orders of the two epochs that were used last: a batch may straddle a boundary.
     orders: Mutex<[Option<Order>; 2]>,
     /// Decoded samples; empty without a cache.
@@ -81,7 +83,7 @@ pub struct Source {
 #[derive(Debug)]
 struct Order {
     epoch: u64,
-    samples: Arc<Vec<u32>>,
+    samples: Arc<Epoch>,
 }
 
 /// What all data sets of a loader have in common.
@@ -125,8 +127,9 @@ impl Source {
         Ok(Self {
             config: config.clone(),
             augment: config.augment.as_ref().unwrap_or(common.augment).clone(),
-            data,
+            data: Arc::new(data),
             recipe,
+            ahead: Mutex::default(),
             orders: Mutex::default(),
             cache: std::iter::repeat_with(OnceLock::new).take(cached).collect(),
             budget: Arc::clone(&common.budget),
@@ -159,10 +162,34 @@ impl Source {
         let len = self.len().max(1);
         let (epoch, at) = (position / len as u64, (position % len as u64) as usize);
         let order = self.order(epoch);
-        (0..len).filter_map(move |step| Some(*order.get((at + step) % len)? as usize))
+        self.fetch_ahead(epoch, at, &order);
+        (0..len).filter_map(move |step| Some(*order.samples.get((at + step) % len)? as usize))
     }
 
-    fn order(&self, epoch: u64) -> Arc<Vec<u32>> {
+    /// Downloads the files of the window after the one at `at` while that one is trained on.
+    fn fetch_ahead(&self, epoch: u64, at: usize, order: &Epoch) {
+        if order.windows.is_empty() || !self.data.is_remote() {
+            return;
+        }
+        let next = order.windows.partition_point(|(start, _)| *start <= at);
+        let mut ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+        // Workers may be a few rows apart; a window is not fetched again for the last of them.
+        if ahead.is_some_and(|ahead| ahead >= (epoch, next)) {
+            return;
+        }
+        *ahead = Some((epoch, next));
+        if let Some((_, files)) = order.windows.get(next) {
+            let (data, files) = (Arc::clone(&self.data), files.clone());
+            std::thread::spawn(move || {
+                for sample in files {
+                    // Whoever reads the sample meets the error again, and reports it.
+                    let _ = data.fetch(sample as usize);
+                }
+            });
+        }
+    }
+
+    fn order(&self, epoch: u64) -> Arc<Epoch> {
         let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
         let [even, odd] = &mut *orders;
         let slot = if epoch.is_multiple_of(2) { even } else { odd };

@@ -368,8 +368,8 @@ mod tests {
         std::fs::write(folder.join(name), text).unwrap();
         let locations = vec![Location::new(name, folder)];
         match name.ends_with("jsonl") {
-            true => Table::open_json_lines(&spec, locations, None, &Files),
-            false => Table::open_csv(&spec, locations, None, &Files),
+            true => Table::open_json_lines(&spec, locations, None, &Files::default()),
+            false => Table::open_csv(&spec, locations, None, &Files::default()),
         }
     }
 

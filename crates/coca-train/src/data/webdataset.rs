@@ -3,6 +3,8 @@
 //! A shard is walked once, header by header; only offsets are kept, and members are read by seeking. That gives
 //! true shuffling and exact resuming, which a streaming reader with a shuffle buffer cannot.
 
+use serde::{Deserialize, Serialize};
+
 use super::error::{Error, Result};
 use super::files::{Files, io_error};
 use super::location::Location;
@@ -11,15 +13,18 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 
+/// Shards behind addresses that are looked through at a time.
+const DOWNLOADS: usize = 8;
+
 /// Where a member's bytes lie in its shard.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Member {
     offset: u64,
     len: u64,
 }
 
 /// The members of one sample that are ever read.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Entry {
     shard: u32,
     key: Box<str>,
@@ -44,19 +49,11 @@ impl Shards {
     /// A shard that cannot be read, is no tar file, is cut short, or holds no sample.
     pub fn open(locations: Vec<Location>, files: &Files) -> Result<Self> {
         let mut samples = Vec::new();
-        for (shard, location) in locations.iter().enumerate() {
-            let before = samples.len();
-            index(files.open(location)?, location, shard as u32, &mut samples)?;
-            if samples.len() == before {
-                return Err(Error::Tar {
-                    path: location.to_string().into(),
-                    offset: 0,
-                    reason: format!(
-                        "it holds no sample; expected KEY.EXT members with EXT one of {}",
-                        IMAGE_EXTENSIONS.join(", ")
-                    ),
-                });
-            }
+        for (shard, found) in contents_of_all(&locations, files).into_iter().enumerate() {
+            samples.extend(found?.into_iter().map(|mut entry| {
+                entry.shard = shard as u32;
+                entry
+            }));
         }
         Ok(Self {
             files: files.clone(),
@@ -132,8 +129,8 @@ impl MemberReader<'_> {
         self.file
             .seek(SeekFrom::Start(member.offset))
             .map_err(io_error(self.location))?;
-        // The index has checked the length against the file and against MAX_MEMBER.
-        let mut bytes = vec![0; member.len as usize];
+        // The index has checked the length against the file and against MAX_MEMBER; its notes may be another's.
+        let mut bytes = vec![0; member.len.min(MAX_MEMBER) as usize];
         self.file.read_exact(&mut bytes).map_err(|e| Error::Tar {
             path: self.location.to_string().into(),
             offset: member.offset,
@@ -155,8 +152,67 @@ struct Group {
     text: Option<Member>,
 }
 
-/// Appends the samples of one shard to `samples`.
-fn index(mut file: File, location: &Location, shard: u32, samples: &mut Vec<Entry>) -> Result<()> {
+/// The samples of each shard, in order. Several are downloaded at a time.
+fn contents_of_all(locations: &[Location], files: &Files) -> Vec<Result<Vec<Entry>>> {
+    let is_remote = locations
+        .iter()
+        .any(|location| matches!(location, Location::Remote(_)));
+    let threads = if is_remote {
+        DOWNLOADS.min(locations.len())
+    } else {
+        1
+    };
+    let work = |first: usize| -> Vec<_> {
+        let mine = locations.iter().skip(first).step_by(threads);
+        mine.map(|location| contents(location, files)).collect()
+    };
+    let mut found: Vec<_> = std::thread::scope(|scope| {
+        let spawned: Vec<_> = (1..threads)
+            .map(|first| scope.spawn(move || work(first)))
+            .collect();
+        let first = std::iter::once(work(0).into_iter());
+        let others = spawned.into_iter().map(|thread| {
+            let found = thread.join();
+            found
+                .unwrap_or_else(|_| vec![Err(Error::Stopped)])
+                .into_iter()
+        });
+        first.chain(others).collect()
+    });
+    // The threads took turns, and so do their results.
+    (0..locations.len())
+        .map(|at| {
+            let next = found.get_mut(at % threads).and_then(Iterator::next);
+            next.unwrap_or(Err(Error::Stopped))
+        })
+        .collect()
+}
+
+/// The samples of one shard, from an earlier run's notes if there are any.
+fn contents(location: &Location, files: &Files) -> Result<Vec<Entry>> {
+    let noted = files.index(location);
+    if let Some(entries) = noted.and_then(|json| serde_json::from_slice(&json).ok()) {
+        return Ok(entries);
+    }
+    let entries = index(files.open(location)?, location)?;
+    if entries.is_empty() {
+        return Err(Error::Tar {
+            path: location.to_string().into(),
+            offset: 0,
+            reason: format!(
+                "it holds no sample; expected KEY.EXT members with EXT one of {}",
+                IMAGE_EXTENSIONS.join(", ")
+            ),
+        });
+    }
+    if let Ok(json) = serde_json::to_vec(&entries) {
+        files.keep_index(location, &json)?;
+    }
+    Ok(entries)
+}
+
+/// Finds the samples of one shard.
+fn index(mut file: File, location: &Location) -> Result<Vec<Entry>> {
     let io = io_error(location);
     let len = file.metadata().map_err(&io)?.len();
     let damaged = |offset: u64, reason: String| Error::Tar {
@@ -235,16 +291,16 @@ fn index(mut file: File, location: &Location, shard: u32, samples: &mut Vec<Entr
             "the end-of-archive marker is missing; the file was cut short, copy or pack it again";
         return Err(damaged(end.min(len), reason.into()));
     }
-    samples.extend(groups.into_iter().filter_map(|group| {
+    let entry = |group: Group| {
         Some(Entry {
-            shard,
+            shard: 0,
             key: group.key.into(),
             image: group.image?,
             json: group.json,
             text: group.text,
         })
-    }));
-    Ok(())
+    };
+    Ok(groups.into_iter().filter_map(entry).collect())
 }
 
 /// Compressed tar files cannot be read at random, and would otherwise only fail as "no intact header".

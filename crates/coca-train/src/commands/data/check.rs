@@ -47,7 +47,7 @@ pub fn run(args: &Args) -> Result<()> {
     let mut sections: Vec<Section> = Vec::new();
     for spec in &args.specs {
         let sources = Sources::read(spec, args.data_dir.as_deref())?;
-        let files = Files::default();
+        let files = sources.files();
         for config in &sources.data {
             let (report, section) = check(config, &sources.data_dir, &files, &tokenizer, args)?;
             if args.json {

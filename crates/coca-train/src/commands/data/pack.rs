@@ -14,7 +14,7 @@ use super::super::convert::size;
 use super::super::{UsageError, output};
 use super::inspection::{Sample, format_name, load};
 use super::sources::{Sources, progress_bar, share};
-use crate::data::{DataSet, Files, permutation};
+use crate::data::{DataSet, permutation};
 use crate::folder::{publish, replace_file, temporary_file};
 
 /// Samples that are read at a time.
@@ -69,7 +69,7 @@ pub fn run(args: &Args) -> Result<()> {
     for spec in specs {
         let sources = Sources::read(spec, args.data_dir.as_deref())?;
         for config in &sources.data {
-            let mut data = DataSet::open(&config.spec, &sources.data_dir, &Files::default())?;
+            let mut data = DataSet::open(&config.spec, &sources.data_dir, &sources.files())?;
             data.keep_only(&config.only)?;
             samples += data.len();
             let order: Vec<u32> = match args.shuffle {
@@ -256,9 +256,7 @@ impl Writer {
 /// Puts the sizes into `sizes.json`, beside those of other shards in the folder.
 fn note_sizes(target: &Target, sizes: &BTreeMap<String, usize>) -> Result<()> {
     let path = target.folder.join("sizes.json");
-    let known = File::open(&path)
-        .ok()
-        .map(|file| serde_json::from_reader(file));
+    let known = File::open(&path).ok().map(serde_json::from_reader);
     let mut all: BTreeMap<String, usize> = known
         .transpose()
         .with_context(|| format!("{} is not what this command writes", path.display()))?

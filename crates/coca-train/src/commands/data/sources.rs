@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Deserialize;
 
-use crate::data::{AugmentConfig, DataConfig, LoaderConfig};
+use crate::data::{AugmentConfig, DataConfig, Files, LoaderConfig};
 
 /// What a data command needs of a training configuration.
 #[derive(Debug, Deserialize)]
@@ -51,6 +51,11 @@ impl Sources {
         sources.loader.validate()?;
         sources.augment.validate()?;
         Ok(sources)
+    }
+
+    /// What opens their files.
+    pub fn files(&self) -> Files {
+        self.loader.files(&self.data_dir)
     }
 }
 
