@@ -13,6 +13,7 @@ use coca_model::weights::{
     TensorEntry, adapt, expected,
 };
 use pollster::block_on;
+use tempfile::{NamedTempFile, TempPath};
 
 /// How the names of unfinished folders begin.
 pub const TEMPORARY: &str = ".coca-";
@@ -231,6 +232,39 @@ fn make_readable(folder: &Path) -> Result<()> {
 #[cfg(not(unix))]
 fn make_readable(_: &Path) -> Result<()> {
     Ok(())
+}
+
+/// A file under a temporary name in the folder of `path`, which is made if it is missing; gone unless published.
+pub fn temporary_file(path: &Path) -> Result<NamedTempFile> {
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    std::fs::create_dir_all(parent).with_context(|| format!("creating {}", parent.display()))?;
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".coca-");
+    // Temporary files are private to their owner; what they become is not.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    builder
+        .tempfile_in(parent)
+        .with_context(|| format!("creating a temporary file in {}", parent.display()))
+}
+
+/// Gives a temporary file its name, in place of any file that has it.
+pub fn publish(file: TempPath, path: &Path) -> Result<()> {
+    file.persist(path)
+        .with_context(|| format!("writing {}", path.display()))
+}
+
+/// Writes one file completely, to the disk, in place of any that is there: readers see the old or the new one.
+pub fn replace_file(path: &Path, bytes: &[u8]) -> Result<()> {
+    use std::io::Write;
+    let mut file = temporary_file(path)?;
+    file.write_all(bytes)
+        .and_then(|()| file.as_file().sync_all())
+        .with_context(|| format!("writing {}", path.display()))?;
+    publish(file.into_temp_path(), path)
 }
 
 /// Writes one file completely, to the disk.

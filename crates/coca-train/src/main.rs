@@ -57,6 +57,7 @@ enum Command {
     Embed(commands::embed::Args),
     Explain(commands::explain::Args),
     Convert(commands::convert::Args),
+    Data(commands::data::Args),
     Info(commands::info::Args),
     #[command(hide = true)]
     Bench(commands::bench::Args),
@@ -114,6 +115,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Embed(args) => commands::embed::run(&args, &device),
         Command::Explain(args) => commands::explain::run(&args, &device),
         Command::Convert(args) => commands::convert::run(&args, &device),
+        Command::Data(args) => commands::data::run(&args),
         Command::Info(args) => commands::info::run(&args),
         Command::Bench(args) => commands::bench::run(&args, &device),
     }

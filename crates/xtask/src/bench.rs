@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 
 use crate::project::Project;
-use crate::{bench_train, browser, command};
+use crate::{bench_data, bench_train, browser, command};
 
 #[derive(Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -24,15 +24,20 @@ pub struct Options {
 enum What {
     /// Time training steps beside open_clip's on PyTorch, if PYTHON (or python3) has it
     Train(bench_train::Options),
+    /// Time the loading of training data beside webdataset and torchvision
+    Data(bench_data::Options),
 }
 
 /// The models of `--large`: preset and type of weights.
 const LARGE: [(&str, &str); 2] = [("coca_ViT-B-32", "q8"), ("coca_ViT-L-14", "q4")];
 
-/// Times training, or loading and each task in Chromium, on the CPU and on WebGPU; prints a line for each device.
+/// Runs a benchmark; without a name it times loading and each task in Chromium, on the CPU and on WebGPU, and prints a
+/// line for each device.
 pub fn run(project: &Project, options: &Options) -> Result<()> {
-    if let Some(What::Train(options)) = &options.what {
-        return bench_train::run(project, options);
+    match &options.what {
+        Some(What::Train(options)) => return bench_train::run(project, options),
+        Some(What::Data(options)) => return bench_data::run(project, options),
+        None => {}
     }
     if options.large {
         return large(project);

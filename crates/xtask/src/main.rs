@@ -2,6 +2,7 @@
 //! Rust and Node.js.
 
 mod bench;
+mod bench_data;
 mod bench_train;
 mod browser;
 mod command;
@@ -40,7 +41,7 @@ enum Task {
     Test(test::Options),
     /// Build target/npm/coca-wasm-VERSION.tgz and the demo page target/www
     Package,
-    /// Time loading and each task in Chromium, on the CPU and on WebGPU; or `bench train`
+    /// Time the package in Chromium, training steps (`bench train`) or the loading of data (`bench data`)
     Bench(bench::Options),
 }
 

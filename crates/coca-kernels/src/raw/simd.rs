@@ -195,7 +195,10 @@ mod tests {
             let x: Vec<f32> = (0..length).map(|i| (i as f32 - 3.0) * 0.5).collect();
             let expected: f32 = x.iter().sum();
             assert_eq!(sum(&x, |x| x), expected);
-            assert_eq!(sum2(&x, &x, |a, b| a * b), x.iter().map(|x| x * x).sum());
+            assert_eq!(
+                sum2(&x, &x, |a, b| a * b),
+                x.iter().map(|x| x * x).sum::<f32>()
+            );
             let expected = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             assert_eq!(largest(&x), expected);
         }

@@ -279,7 +279,7 @@ fn dtype(text: &str) -> Result<Dtype, String> {
 }
 
 /// Bytes: a number with or without a unit.
-fn size(text: &str) -> Result<u64, String> {
+pub(super) fn size(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic() || c == ' ');
     let factor: Option<u64> = match text[digits.len()..].trim().to_ascii_lowercase().as_str() {
         "" | "b" => Some(1),

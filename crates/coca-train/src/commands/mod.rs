@@ -5,6 +5,7 @@ pub mod bench;
 pub mod caption;
 pub mod classify;
 pub mod convert;
+pub mod data;
 pub mod embed;
 pub mod eval;
 pub mod explain;

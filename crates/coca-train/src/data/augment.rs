@@ -1,4 +1,4 @@
-//! Random changes of a training image: crop, flip, colours. Defaults are open_clip's, which only crops.
+//! Random changes of a training image: crop, flip, colours, erasing. Defaults are open_clip's, which only crops.
 
 use coca_model::preprocess::{ImageSize, Preprocessor, resize_box};
 use image::RgbImage;
@@ -6,6 +6,7 @@ use rand::Rng;
 use serde::{Deserialize, Serialize};
 
 use super::colour::{self, ColourJitter};
+use super::erasing::RandomErasing;
 use super::error::{Error, Result};
 
 /// The `[augment]` table: what is done to training images. Evaluation never augments.
@@ -21,6 +22,8 @@ pub struct AugmentConfig {
     pub colour_jitter: ColourJitter,
     /// Probability of removing all colour. Not for images whose texts name colours.
     pub grayscale_prob: f64,
+    /// Rectangles that are overwritten, after all else.
+    pub random_erasing: RandomErasing,
 }
 
 /// torchvision's `RandomResizedCrop`.
@@ -67,11 +70,27 @@ impl AugmentConfig {
                 return fail(format!("{name} = {value} is no probability"));
             }
         }
-        self.colour_jitter.validate().or_else(fail)
+        self.colour_jitter.validate().or_else(fail)?;
+        self.random_erasing.validate().or_else(fail)
+    }
+
+    /// An image as the model takes it, `[3, height, width]`, normalised: changed at random, then erased in places.
+    pub fn pixels(
+        &self,
+        image: &RgbImage,
+        preprocessor: &Preprocessor,
+        rng: &mut impl Rng,
+    ) -> coca_model::Result<Vec<f32>> {
+        let image = self.apply(image, preprocessor, rng)?;
+        let mut pixels = preprocessor.normalise(&image);
+        let (width, height) = image.dimensions();
+        self.random_erasing
+            .apply(&mut pixels, height as usize, width as usize, rng);
+        Ok(pixels)
     }
 
     /// An image as the model will see it, in 8 bits: `size` of the preprocessor, randomly changed.
-    pub fn apply(
+    fn apply(
         &self,
         image: &RgbImage,
         preprocessor: &Preprocessor,
@@ -120,14 +139,24 @@ impl RandomResizedCrop {
         for _ in 0..10 {
             let target = area * rng.random_range(self.scale.0..=self.scale.1);
             let ratio = rng.random_range(low..=high).exp();
-            let width = (target * ratio).sqrt().round_ties_even() as u32;
-            let height = (target / ratio).sqrt().round_ties_even() as u32;
+            let (width, height) = size(target, ratio);
             if (1..=full_width).contains(&width) && (1..=full_height).contains(&height) {
                 let top = rng.random_range(0..=full_height - height);
                 let left = rng.random_range(0..=full_width - width);
                 return (left, top, width, height);
             }
         }
+        let (width, height) = self.fallback((full_width, full_height));
+        (
+            (full_width - width) / 2,
+            (full_height - height) / 2,
+            width,
+            height,
+        )
+    }
+
+    /// Width and height of the largest window of an allowed ratio.
+    fn fallback(&self, (full_width, full_height): (u32, u32)) -> (u32, u32) {
         let (low, high) = self.ratio;
         let ratio = f64::from(full_width) / f64::from(full_height);
         let (mut width, mut height) = (full_width, full_height);
@@ -136,13 +165,15 @@ impl RandomResizedCrop {
         } else if ratio > high {
             width = ((f64::from(height) * high).round_ties_even() as u32).clamp(1, full_width);
         }
-        (
-            (full_width - width) / 2,
-            (full_height - height) / 2,
-            width,
-            height,
-        )
+        (width, height)
     }
+}
+
+/// Width and height of a window with this area and this ratio of width to height.
+fn size(area: f64, ratio: f64) -> (u32, u32) {
+    let width = (area * ratio).sqrt().round_ties_even() as u32;
+    let height = (area / ratio).sqrt().round_ties_even() as u32;
+    (width, height)
 }
 
 #[cfg(test)]
@@ -169,6 +200,20 @@ mod tests {
             corners.insert((left, top));
         }
         assert!(corners.len() > 300);
+    }
+
+    #[test]
+    fn sizes_are_torchvisions() {
+        let crop = RandomResizedCrop::default();
+        let cases = super::super::testing::torchvision_sizes("crop");
+        for case in &cases {
+            let (width, height) = match size(case.area, case.ratio) {
+                (width, height) if width <= case.width && height <= case.height => (width, height),
+                _ => crop.fallback((case.width, case.height)),
+            };
+            assert_eq!([height, width], case.size, "{case:?}");
+        }
+        assert!(cases.len() > 40);
     }
 
     #[test]
@@ -217,6 +262,7 @@ mod tests {
             "horizontal_flip = 1.5",
             "[colour_jitter]\nhue = 0.7",
             "[colour_jitter]\ncontrast = -0.7",
+            "[random_erasing]\nprob = -1",
         ] {
             let config: AugmentConfig = toml::from_str(bad).unwrap();
             assert!(config.validate().is_err(), "{bad}");

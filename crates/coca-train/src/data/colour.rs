@@ -116,8 +116,9 @@ fn to_hsv([r, g, b]: [u8; 3]) -> [u8; 3] {
     if most == least {
         return [0, 0, most];
     }
+    // Pillow's C code mixes both precisions, and the last bit decides what the casts make of it.
     let range = f32::from(most) - f32::from(least);
-    let distance = |value: u8| (f32::from(most) - f32::from(value)) / range;
+    let distance = |value: u8| f64::from((f32::from(most) - f32::from(value)) / range);
     let sextant = if r == most {
         distance(b) - distance(g)
     } else if g == most {
@@ -125,9 +126,10 @@ fn to_hsv([r, g, b]: [u8; 3]) -> [u8; 3] {
     } else {
         4.0 + distance(g) - distance(r)
     };
-    let hue = (sextant / 6.0 + 1.0).fract();
+    let hue = (f64::from(sextant as f32) / 6.0 + 1.0).fract() as f32;
     let saturation = range / f32::from(most);
-    [(hue * 255.0) as u8, (saturation * 255.0) as u8, most]
+    let scaled = |part: f32| (f64::from(part) * 255.0) as u8;
+    [scaled(hue), scaled(saturation), most]
 }
 
 /// Pillow's `HSV` to `RGB`.
@@ -135,10 +137,12 @@ fn to_rgb([h, s, v]: [u8; 3]) -> [u8; 3] {
     if s == 0 {
         return [v; 3];
     }
-    let sextant = f32::from(h) * 6.0 / 255.0;
-    let (saturation, fraction, value) = (f32::from(s) / 255.0, sextant.fract(), f32::from(v));
-    let scaled = |part: f32| (value * (1.0 - saturation * part)).round() as u8;
-    let (p, q, t) = (scaled(1.0), scaled(fraction), scaled(1.0 - fraction));
+    let sextant = f64::from(h) * 6.0 / 255.0;
+    let (saturation, fraction) = ((f64::from(s) / 255.0) as f32, sextant.fract() as f32);
+    let scaled = |part: f64| (f64::from(v) * (1.0 - part)).round() as u8;
+    let p = scaled(f64::from(saturation));
+    let q = scaled(f64::from(saturation * fraction));
+    let t = scaled(f64::from(saturation) * (1.0 - f64::from(fraction)));
     match sextant as u8 % 6 {
         0 => [v, t, p],
         1 => [q, v, p],
@@ -172,6 +176,26 @@ mod tests {
         assert_eq!(changed(contrast, 2.0), [255, 138, 38, 0, 0, 0]);
         assert_eq!(changed(saturation, 0.0), [124, 124, 124, 0, 0, 0]);
         assert_eq!(changed(saturation, 1.0), [200, 100, 50, 0, 0, 0]);
+    }
+
+    #[test]
+    fn changes_are_torchvisions_to_the_bit() {
+        let cases = super::super::testing::torchvision_colours();
+        for case in &cases.changes {
+            let mut image =
+                RgbImage::from_raw(cases.width, cases.height, cases.pixels.clone()).unwrap();
+            match case.change.as_str() {
+                "brightness" => brightness(&mut image, case.factor as f32),
+                "contrast" => contrast(&mut image, case.factor as f32),
+                "saturation" => saturation(&mut image, case.factor as f32),
+                "hue" => hue(&mut image, case.factor),
+                _ => grayscale(&mut image),
+            }
+            let differences = image.as_raw().iter().zip(&case.pixels);
+            let wrong = differences.filter(|(ours, theirs)| ours != theirs).count();
+            assert_eq!(wrong, 0, "{} {}", case.change, case.factor);
+        }
+        assert_eq!(cases.changes.len(), 27);
     }
 
     #[test]

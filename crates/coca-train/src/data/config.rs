@@ -1,12 +1,15 @@
 //! The data part of a training configuration.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::augment::AugmentConfig;
+use super::data_spec::DataSpec;
+use super::data_table::DataTable;
 use super::error::{Error, Result};
-use super::spec::ShardSpec;
+use super::files::{CACHE_GB, Files};
 
 /// A field of a sample that can become texts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,31 +32,28 @@ pub enum Field {
 
 /// One data set of the mixture: a `[[data]]` table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "DataTable", into = "DataTable")]
 pub struct DataConfig {
-    /// A shard, a brace pattern, a folder of shards, or a list of these.
-    pub shards: ShardSpec,
+    /// What kind of data it is, and where.
+    pub spec: DataSpec,
+    /// How many files at a time are shuffled with each other, so that an epoch goes through a data set that is larger
+    /// than the cache, or on a slow disk, without reading any file twice. By default all local files are, and 16
+    /// remote ones.
+    pub shuffle_shards: Option<usize>,
+    /// Whether samples are drawn with replacement, instead of each once in an epoch.
+    pub resampled: bool,
     /// The share of samples relative to the other data sets.
-    #[serde(default = "one")]
     pub weight: f64,
-    /// Which fields become texts; by default all that a sample has.
-    #[serde(default = "all_fields", rename = "use")]
+    /// Which fields become texts (`use`); by default all that a sample has.
     pub fields: Vec<Field>,
     /// Prompt templates for labels, a random one each time; `{}` stands for the class name.
-    #[serde(default = "label_templates")]
     pub templates: Vec<String>,
     /// The prefix of an answer; `{question}` stands for the question.
-    #[serde(default = "answer_template")]
     pub answer_template: String,
     /// Only samples whose json holds exactly these values, for example `{ skin_tone = false }`.
-    #[serde(default)]
     pub only: BTreeMap<String, serde_json::Value>,
     /// Takes the place of the common `[augment]` table for this data set.
     pub augment: Option<AugmentConfig>,
-}
-
-fn one() -> f64 {
-    1.0
 }
 
 fn all_fields() -> Vec<Field> {
@@ -71,11 +71,13 @@ pub fn answer_template() -> String {
 }
 
 impl DataConfig {
-    /// The defaults for these shards.
-    pub fn new(shards: impl Into<ShardSpec>) -> Self {
+    /// The defaults for this data.
+    pub fn new(spec: impl Into<DataSpec>) -> Self {
         Self {
-            shards: shards.into(),
-            weight: one(),
+            spec: spec.into(),
+            shuffle_shards: None,
+            resampled: false,
+            weight: 1.0,
             fields: all_fields(),
             templates: label_templates(),
             answer_template: answer_template(),
@@ -86,9 +88,12 @@ impl DataConfig {
 
     /// Checks what the types cannot say.
     pub fn validate(&self) -> Result<()> {
-        let fail = |reason: String| Err(Error::Config(format!("data `{}`: {reason}", self.shards)));
+        let fail = |reason: String| Err(Error::Config(format!("data `{}`: {reason}", self.spec)));
         if !(self.weight.is_finite() && self.weight > 0.0) {
             return fail(format!("weight = {} must be above zero", self.weight));
+        }
+        if self.shuffle_shards == Some(0) {
+            return fail("shuffle_shards must be at least 1".into());
         }
         if self.fields.is_empty() {
             return fail("`use` names no field, so no sample has a text".into());
@@ -129,6 +134,10 @@ pub struct LoaderConfig {
     /// Memory for decoded images in MiB, 0 for none. Images are then kept at 1.3 times the model's image size
     /// (short side), so augmentation crops from those; first come, first kept, which suits repeated epochs.
     pub cache_mb: usize,
+    /// Where downloaded files are kept; `coca-train` in the user's folder for caches if not given.
+    pub cache_dir: Option<PathBuf>,
+    /// How many gigabytes of downloaded files are kept; those that were not used for longest make room.
+    pub cache_gb: f64,
     /// The share of a data set's samples that may be broken before training stops with an error.
     pub max_broken: f64,
 }
@@ -142,6 +151,8 @@ impl Default for LoaderConfig {
             workers: 0,
             prefetch: 2,
             cache_mb: 0,
+            cache_dir: None,
+            cache_gb: CACHE_GB,
             max_broken: 0.01,
         }
     }
@@ -157,10 +168,19 @@ impl LoaderConfig {
         if self.batch_size.saturating_mul(self.texts_per_image) > 1 << 20 {
             return fail("batch_size * texts_per_image is more than a million rows");
         }
+        if !(self.cache_gb.is_finite() && self.cache_gb > 0.0) {
+            return fail("cache_gb must be above zero");
+        }
         if !(0.0..=1.0).contains(&self.max_broken) {
             return fail("max_broken is a share of the samples, between 0 and 1");
         }
         Ok(())
+    }
+
+    /// What opens the files of the data sets; a relative `cache_dir` starts at `base`.
+    pub fn files(&self, base: &Path) -> Files {
+        let folder = self.cache_dir.as_ref().map(|folder| base.join(folder));
+        Files::new(folder, self.cache_gb)
     }
 
     /// The number of threads to start.
@@ -181,7 +201,7 @@ mod tests {
     #[test]
     fn defaults_and_a_full_table() {
         let least: DataConfig = toml::from_str("shards = 'a.tar'").unwrap();
-        assert_eq!(least, DataConfig::new("a.tar"));
+        assert_eq!(least, DataConfig::new(DataSpec::Shards("a.tar".into())));
         least.validate().unwrap();
         let full: DataConfig = toml::from_str(
             "shards = ['a.tar', 'b']\nweight = 0.5\nuse = ['label', 'qa']\ntemplates = ['{}']\n\
@@ -201,6 +221,7 @@ mod tests {
         assert!(toml::from_str::<LoaderConfig>("batchsize = 2").is_err());
         let cases = [
             ("weight = 0", "weight"),
+            ("shuffle_shards = 0", "shuffle_shards"),
             ("weight = nan", "weight"),
             ("use = []", "use"),
             ("templates = ['a photo']", "a photo"),

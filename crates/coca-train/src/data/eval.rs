@@ -1,12 +1,12 @@
-//! Samples for evaluation: in the order of the shards, unaltered.
+//! Samples for evaluation: in the order of the data, unaltered.
 
 use std::path::Path;
 
-use super::error::{Error, Result};
-use super::record::{Classes, Record};
-use super::source::ClassTables;
+use super::data_spec::DataSpec;
+use super::dataset::DataSet;
+use super::error::Result;
+use super::files::Files;
 use super::spec::ShardSpec;
-use super::webdataset::Shards;
 
 /// One image with everything that it can be evaluated on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,24 +27,30 @@ pub struct EvalSample {
 /// The samples of an evaluation data set; see [`read_samples`].
 #[derive(Debug)]
 pub struct EvalSamples {
-    shards: Shards,
-    classes: ClassTables,
+    data: DataSet,
     /// The samples to read, by number.
     chosen: std::vec::IntoIter<usize>,
 }
 
-/// Opens the shards of `spec` (relative names start at `base`) for reading in order.
+/// Opens the data of `spec` (relative names start at `base`) for reading in order: shards, or a table or folder by its
+/// name.
 ///
 /// # Errors
-/// As [`ShardSpec::resolve`] and [`Shards::open`]; the iterator's items fail for unreadable files and wrong metadata.
-/// Nothing is skipped, so that a score always is about the whole data set.
+/// As [`DataSet::open`]; the iterator's items fail for unreadable files and wrong metadata. Nothing is skipped, so that
+/// a score always is about the whole data set.
 pub fn read_samples(spec: &ShardSpec, base: &Path) -> Result<EvalSamples> {
-    let shards = Shards::open(spec.resolve(base)?)?;
-    let classes = ClassTables::beside(&shards)?;
-    let all: Vec<usize> = (0..shards.len()).collect();
+    read_data(&spec.clone().into(), base, &Files::default())
+}
+
+/// [`read_samples`] of any kind of data.
+///
+/// # Errors
+/// The same.
+pub fn read_data(spec: &DataSpec, base: &Path, files: &Files) -> Result<EvalSamples> {
+    let data = DataSet::open(spec, base, files)?;
+    let all: Vec<usize> = (0..data.len()).collect();
     Ok(EvalSamples {
-        shards,
-        classes,
+        data,
         chosen: all.into_iter(),
     })
 }
@@ -62,13 +68,8 @@ impl EvalSamples {
     }
 
     fn read(&self, index: usize) -> Result<EvalSample> {
-        let raw = self.shards.read(index)?;
-        let none = Classes::default();
-        let classes = self.classes.of(&self.shards, index).unwrap_or(&none);
-        let record = Record::parse(&raw, classes).map_err(|reason| Error::Sample {
-            name: self.shards.name(index),
-            reason,
-        })?;
+        let raw = self.data.read(index)?;
+        let record = self.data.record(index, &raw)?;
         let mut captions = record.captions;
         if captions.is_empty() {
             captions.extend(record.text.or(record.sentence));
@@ -78,7 +79,7 @@ impl EvalSamples {
         let verdict = record.verdict;
         qa.extend(verdict.map(|(sentence, verdict)| (sentence, vec![verdict])));
         Ok(EvalSample {
-            key: self.shards.key(index).into(),
+            key: self.data.key(index),
             image: raw.image,
             label: record.label,
             captions,

@@ -56,7 +56,7 @@ struct Recipe {
 /// What a log line says of one data set.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SourceProgress {
-    /// The shard specification.
+    /// The specification of the data.
     pub shards: String,
     /// How many samples it has.
     pub samples: usize,
@@ -88,6 +88,7 @@ impl Loader {
         }
         let common = Common {
             base: setup.base,
+            files: config.files(setup.base),
             augment: setup.augment,
             seed: config.seed,
             budget: Arc::new(CacheBudget::new(config.cache_mb.saturating_mul(1 << 20))),
@@ -117,7 +118,7 @@ impl Loader {
         let slots = step.saturating_mul(self.0.config.batch_size as u64);
         let counts = self.0.mix.counts(slots);
         let progress = |(source, count): (&Source, u64)| SourceProgress {
-            shards: source.config.shards.to_string(),
+            shards: source.config.spec.to_string(),
             samples: source.len(),
             epochs: count as f64 / source.len().max(1) as f64,
             broken: source.broken(),
@@ -174,7 +175,7 @@ impl Recipe {
         }
         Err(Error::Config(format!(
             "data `{}`: every sample is broken",
-            source.config.shards
+            source.config.spec
         )))
     }
 
@@ -212,14 +213,14 @@ impl Recipe {
         let texts = choose_texts(&loaded.record, &source.config, count, &mut rng);
         let row_of = |text| Row::new(text, self.context_length, &*self.tokenizer);
         let rows = texts.into_iter().map(row_of).collect();
-        let image = source
+        let pixels = source
             .augment
-            .apply(&loaded.image, &self.preprocessor, &mut rng)
+            .pixels(&loaded.image, &self.preprocessor, &mut rng)
             .map_err(|e| source.sample_error(id.1, e))?;
         Ok(Example {
             name: source.name(id.1),
             id,
-            pixels: self.preprocessor.normalise(&image),
+            pixels,
             rows,
         })
     }

@@ -1,12 +1,13 @@
 //! The metadata of one sample: `KEY.json` and `KEY.txt`, brought into one form.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use serde_json::Value;
 
 use super::error::{Error, Result};
-use super::webdataset::RawSample;
+use super::files::Files;
+use super::location::Location;
+use super::reader::{MAX_MEMBER, RawSample};
 
 /// What is known about an image. Blank strings are left out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,7 +26,7 @@ pub struct Record {
     pub sentence: Option<String>,
     /// A sentence with its verdict, `true` or `false`.
     pub verdict: Option<(String, String)>,
-    /// The contents of `KEY.txt`.
+    /// The contents of `KEY.txt`, or json `text`.
     pub text: Option<String>,
 }
 
@@ -48,8 +49,16 @@ impl Record {
     fn read_json(&mut self, json: &Value, classes: &Classes) -> Result<(), String> {
         let json = json.as_object().ok_or("its json is not an object")?;
         let field = |name: &str| json.get(name).filter(|value| !value.is_null());
-        if let Some(value) = field("captions") {
-            self.captions = strings(value).ok_or("`captions` is not a list of strings")?;
+        // img2dataset's name for a single caption stands in for ours.
+        let captions = ["captions", "caption"]
+            .into_iter()
+            .find_map(|name| Some((name, field(name)?)));
+        if let Some((name, value)) = captions {
+            self.captions =
+                strings(value).ok_or_else(|| format!("`{name}` is not a list of strings"))?;
+        }
+        if let Some(value) = field("text") {
+            self.text = non_blank(value.as_str().ok_or("`text` is not a string")?);
         }
         if let Some(value) = field("keywords") {
             self.keywords = strings(value).ok_or("`keywords` is not a list of strings")?;
@@ -63,6 +72,14 @@ impl Record {
                 self.qa.push((question, most_frequent(&answers)));
                 self.answers.push(answers);
             }
+        }
+        // A table has one question on a row.
+        if let (Some(question), Some(answer)) = (field("question"), field("answer")) {
+            let pair = Value::Array(vec![question.clone(), answer.clone()]);
+            let (question, answers) = question_and_answers(&pair)
+                .ok_or("`question` and `answer` are not a question and its answer")?;
+            self.qa.push((question, most_frequent(&answers)));
+            self.answers.push(answers);
         }
         let sentence = match field("sentence") {
             Some(value) => non_blank(value.as_str().ok_or("`sentence` is not a string")?),
@@ -130,7 +147,7 @@ fn strings(value: &Value) -> Option<Vec<String>> {
 }
 
 /// `[question, answer]`, or an object with those keys, or with `answers`, a list of strings or of VQA v2's objects;
-/// `answers` goes before `answer`.
+/// `answers` goes before `answer`, unless it is empty.
 fn question_and_answers(pair: &Value) -> Option<(String, Vec<String>)> {
     let (question, answers) = match pair {
         Value::Array(pair) => match pair.as_slice() {
@@ -139,7 +156,9 @@ fn question_and_answers(pair: &Value) -> Option<(String, Vec<String>)> {
         },
         Value::Object(pair) => (
             pair.get("question")?,
-            pair.get("answers").or_else(|| pair.get("answer"))?,
+            pair.get("answers")
+                .filter(|answers| *answers != &Value::Array(Vec::new()))
+                .or_else(|| pair.get("answer"))?,
         ),
         _ => return None,
     };
@@ -174,17 +193,16 @@ fn most_frequent(answers: &[String]) -> String {
 pub struct Classes(BTreeMap<i64, String>);
 
 impl Classes {
-    /// Reads the `classes.json` in the folder of `shard`, if there is one.
-    pub fn beside(shard: &Path) -> Result<Self> {
-        let path = shard.with_file_name("classes.json");
-        if !path.is_file() {
-            return Ok(Self::default());
+    /// Reads the `classes.json` in `folder`, if there is one.
+    pub fn in_folder(folder: &Location, files: &Files) -> Result<Self> {
+        let table = folder.join("classes.json");
+        match files.read_if_there(&table, MAX_MEMBER)? {
+            None => Ok(Self::default()),
+            Some(json) => Self::parse(&json).map_err(|reason| Error::Classes {
+                path: table.to_string().into(),
+                reason,
+            }),
         }
-        let text = std::fs::read(&path).map_err(|source| Error::Io {
-            path: path.clone(),
-            source,
-        })?;
-        Self::parse(&text).map_err(|reason| Error::Classes { path, reason })
     }
 
     fn parse(json: &[u8]) -> Result<Self, String> {
@@ -244,6 +262,14 @@ mod tests {
         let record = parse(r#"{"sentence": "it is red", "label": true}"#, "[]").unwrap();
         assert_eq!(record.verdict, Some(("it is red".into(), "true".into())));
         assert_eq!((record.label, record.sentence), (None, None));
+        let record = parse(
+            r#"{"caption": "c", "text": " t", "question": "q", "answer": true}"#,
+            "[]",
+        )
+        .unwrap();
+        assert_eq!(record.captions, ["c"]);
+        assert_eq!(record.text.as_deref(), Some("t"));
+        assert_eq!(record.qa, [("q".into(), "true".into())]);
     }
 
     #[test]

@@ -1,8 +1,7 @@
 //! One data set of the mixture: its samples by number, their decoded images, and which of them are broken.
 
 use std::collections::BTreeSet;
-use std::collections::btree_map::{BTreeMap, Entry};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -11,37 +10,16 @@ use image::RgbImage;
 
 use super::augment::AugmentConfig;
 use super::config::DataConfig;
+use super::dataset::DataSet;
 use super::error::{Error, Result};
-use super::mix::permutation;
-use super::record::{Classes, Record};
+use super::files::Files;
+use super::intact;
+use super::order::{Epoch, Orders, REMOTE_WINDOW};
+use super::record::Record;
 use super::sample::has_text;
-use super::webdataset::Shards;
 
 /// Cached images keep this much more than the model's image size, so that crops still have pixels to choose from.
 const CACHE_MARGIN: f64 = 1.3;
-
-/// The class names of each folder that shards lie in.
-#[derive(Debug)]
-pub struct ClassTables(BTreeMap<PathBuf, Classes>);
-
-impl ClassTables {
-    /// Reads the tables beside the shards.
-    pub fn beside(shards: &Shards) -> Result<Self> {
-        let mut tables = BTreeMap::new();
-        for path in shards.paths() {
-            let folder = path.parent().unwrap_or(path).to_path_buf();
-            if let Entry::Vacant(table) = tables.entry(folder) {
-                table.insert(Classes::beside(path)?);
-            }
-        }
-        Ok(Self(tables))
-    }
-
-    /// The table for sample `index`.
-    pub fn of(&self, shards: &Shards, index: usize) -> Option<&Classes> {
-        self.0.get(shards.shard_of(index)?.parent()?)
-    }
-}
 
 /// A usable sample: its image, decoded, and what is known about it.
 #[derive(Debug)]
@@ -88,10 +66,10 @@ pub struct Source {
     pub config: DataConfig,
     /// How its images are augmented.
     pub augment: AugmentConfig,
-    number: usize,
-    seed: u64,
-    shards: Shards,
-    classes: ClassTables,
+    data: Arc<DataSet>,
+    recipe: Orders,
+    /// The window of files that is being downloaded ahead of its turn.
+    ahead: Mutex<Option<(u64, usize)>>,
     /// Orders of the two epochs that were used last: a batch may straddle a boundary.
     orders: Mutex<[Option<Order>; 2]>,
     /// Decoded samples; empty without a cache.
@@ -105,13 +83,15 @@ pub struct Source {
 #[derive(Debug)]
 struct Order {
     epoch: u64,
-    samples: Arc<Vec<u32>>,
+    samples: Arc<Epoch>,
 }
 
 /// What all data sets of a loader have in common.
 pub struct Common<'a> {
-    /// Where relative shard names start.
+    /// Where relative names start.
     pub base: &'a Path,
+    /// Opens the files.
+    pub files: Files,
     /// For data sets without an `augment` of their own.
     pub augment: &'a AugmentConfig,
     /// Decides the order of samples.
@@ -126,34 +106,30 @@ impl Source {
     /// Opens data set `number` of the mixture.
     pub fn open(config: &DataConfig, number: usize, common: &Common) -> Result<Self> {
         config.validate()?;
-        let mut shards = Shards::open(config.shards.resolve(common.base)?)?;
-        if !config.only.is_empty() {
-            shards.retain(|shards, index| matches(shards, index, config))?;
+        let mut data = DataSet::open(&config.spec, common.base, &common.files)?;
+        data.keep_only(&config.only)?;
+        if data.len() == 0 {
+            return Err(Error::Spec {
+                spec: config.spec.to_string(),
+                reason: "no sample has the values that `only` asks for".into(),
+            });
         }
-        let fail = |reason: &str| Error::Spec {
-            spec: config.shards.to_string(),
-            reason: reason.into(),
-        };
-        if shards.len() == 0 {
-            return Err(fail("no sample has the values that `only` asks for"));
-        }
-        if u32::try_from(shards.len()).is_err() {
-            return Err(fail(
-                "more than 4 billion samples; split it into several data sets",
-            ));
+        let mut recipe = Orders::new(common.seed, number, data.len() as u32, config.resampled);
+        let default = data.is_remote().then_some(REMOTE_WINDOW);
+        if let Some(window) = config.shuffle_shards.or(default) {
+            recipe = recipe.in_windows(window, |sample| data.file_number(sample as usize));
         }
         let cached = if common.budget.limit > 0 {
-            shards.len()
+            data.len()
         } else {
             0
         };
         Ok(Self {
             config: config.clone(),
             augment: config.augment.as_ref().unwrap_or(common.augment).clone(),
-            number,
-            seed: common.seed,
-            classes: ClassTables::beside(&shards)?,
-            shards,
+            data: Arc::new(data),
+            recipe,
+            ahead: Mutex::default(),
             orders: Mutex::default(),
             cache: std::iter::repeat_with(OnceLock::new).take(cached).collect(),
             budget: Arc::clone(&common.budget),
@@ -164,12 +140,12 @@ impl Source {
 
     /// How many samples it has.
     pub fn len(&self) -> usize {
-        self.shards.len()
+        self.data.len()
     }
 
-    /// `shard.tar:key` of sample `index`.
+    /// `file:key` of sample `index`.
     pub fn name(&self, index: usize) -> String {
-        self.shards.name(index)
+        self.data.name(index)
     }
 
     /// How many samples have turned out to be broken so far.
@@ -186,18 +162,41 @@ impl Source {
         let len = self.len().max(1);
         let (epoch, at) = (position / len as u64, (position % len as u64) as usize);
         let order = self.order(epoch);
-        (0..len).filter_map(move |step| Some(*order.get((at + step) % len)? as usize))
+        self.fetch_ahead(epoch, at, &order);
+        (0..len).filter_map(move |step| Some(*order.samples.get((at + step) % len)? as usize))
     }
 
-    fn order(&self, epoch: u64) -> Arc<Vec<u32>> {
+    /// Downloads the files of the window after the one at `at` while that one is trained on.
+    fn fetch_ahead(&self, epoch: u64, at: usize, order: &Epoch) {
+        if order.windows.is_empty() || !self.data.is_remote() {
+            return;
+        }
+        let next = order.windows.partition_point(|(start, _)| *start <= at);
+        let mut ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+        // Workers may be a few rows apart; a window is not fetched again for the last of them.
+        if ahead.is_some_and(|ahead| ahead >= (epoch, next)) {
+            return;
+        }
+        *ahead = Some((epoch, next));
+        if let Some((_, files)) = order.windows.get(next) {
+            let (data, files) = (Arc::clone(&self.data), files.clone());
+            std::thread::spawn(move || {
+                for sample in files {
+                    // Whoever reads the sample meets the error again, and reports it.
+                    let _ = data.fetch(sample as usize);
+                }
+            });
+        }
+    }
+
+    fn order(&self, epoch: u64) -> Arc<Epoch> {
         let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
         let [even, odd] = &mut *orders;
         let slot = if epoch.is_multiple_of(2) { even } else { odd };
         match slot {
             Some(order) if order.epoch == epoch => Arc::clone(&order.samples),
             _ => {
-                let len = self.len() as u32;
-                let samples = Arc::new(permutation(self.seed, self.number, epoch, len));
+                let samples = Arc::new(self.recipe.epoch(epoch));
                 let kept = Arc::clone(&samples);
                 *slot = Some(Order {
                     epoch,
@@ -233,25 +232,19 @@ impl Source {
     }
 
     fn decode(&self, index: usize) -> Result<Loaded> {
-        let raw = self.shards.read(index)?;
-        let none = Classes::default();
-        let classes = self.classes.of(&self.shards, index).unwrap_or(&none);
-        let record = Record::parse(&raw, classes).map_err(|e| self.sample_error(index, e))?;
+        let raw = self.data.read(index)?;
+        let record = self.data.record(index, &raw)?;
         if !has_text(&record, &self.config.fields) {
             let fields = &self.config.fields;
             return Err(self.sample_error(index, format!("it has no text; in use are {fields:?}")));
         }
-        let image = decode_rgb(&raw.image, &DecodeOptions::default());
-        let image = image.map_err(|e| self.sample_error(index, e))?;
+        let image = decode_image(&raw.image).map_err(|e| self.sample_error(index, e))?;
         Ok(Loaded { image, record })
     }
 
     /// The error of a broken sample.
     pub fn sample_error(&self, index: usize, reason: impl ToString) -> Error {
-        Error::Sample {
-            name: self.name(index),
-            reason: reason.to_string(),
-        }
+        self.data.sample_error(index, reason)
     }
 
     /// Whether sample `index` is known to be broken.
@@ -266,7 +259,7 @@ impl Source {
         let is_new = broken.insert(index);
         if broken.len() as f64 > self.max_broken * self.len() as f64 {
             return Err(Error::TooManyBroken {
-                data: self.config.shards.to_string(),
+                data: self.config.spec.to_string(),
                 broken: broken.len(),
                 total: self.len(),
                 limit: self.max_broken,
@@ -277,19 +270,10 @@ impl Source {
     }
 }
 
-/// Whether the json of a sample holds every value of `only`.
-fn matches(shards: &Shards, index: usize, config: &DataConfig) -> Result<bool> {
-    let Some(json) = shards.read_json(index)? else {
-        return Ok(false);
-    };
-    // Broken metadata are met again, and counted, when the sample is loaded.
-    let Ok(json) = serde_json::from_slice::<serde_json::Value>(&json) else {
-        return Ok(true);
-    };
-    Ok(config
-        .only
-        .iter()
-        .all(|(name, value)| json.get(name) == Some(value)))
+/// Decodes an image of the training data, which must be whole. The error is a sentence for the user.
+pub fn decode_image(bytes: &[u8]) -> Result<RgbImage, String> {
+    intact::check(bytes)?;
+    decode_rgb(bytes, &DecodeOptions::default()).map_err(|error| error.to_string())
 }
 
 /// Scales an image down to what the cache keeps, if it is larger.

@@ -1,10 +1,12 @@
 //! Which shards a data set consists of: brace patterns, folders, lists.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use super::error::{Error, Result};
+use super::location::{Location, is_address};
+use super::reader::extension;
 
 /// More shards than any data set has; a pattern beyond it is a typing error.
 const MAX_SHARDS: usize = 1_000_000;
@@ -37,11 +39,23 @@ impl std::fmt::Display for ShardSpec {
     }
 }
 
+/// The addresses that can be read.
+const SCHEMES: [&str; 4] = ["http", "https", "s3", "gs"];
+
 impl ShardSpec {
-    /// The shard files, in order. Relative patterns start at `base`, usually the configuration's folder.
+    /// The first pattern as it was written.
+    pub fn first_pattern(&self) -> &str {
+        let first = match self {
+            Self::One(pattern) => pattern.as_str(),
+            Self::Many(patterns) => patterns.first().map_or("", String::as_str),
+        };
+        first.split("::").next().unwrap_or(first)
+    }
+
+    /// The files, in order. Relative patterns start at `base`, usually the configuration's folder.
     ///
-    /// Every shard must exist: an epoch over part of a data set looks like a whole one in the numbers.
-    pub fn resolve(&self, base: &Path) -> Result<Vec<PathBuf>> {
+    /// Every local file must exist: an epoch over part of a data set looks like a whole one in the numbers.
+    pub fn resolve(&self, base: &Path) -> Result<Vec<Location>> {
         let fail = |reason: String| Error::Spec {
             spec: self.to_string(),
             reason,
@@ -52,7 +66,17 @@ impl ShardSpec {
         };
         let mut shards = Vec::new();
         for pattern in patterns.iter().flat_map(|p| p.split("::")) {
+            if pattern.starts_with("pipe:") {
+                return Err(fail(
+                    "commands are not run; write the address itself (https://, s3:// or gs://)"
+                        .into(),
+                ));
+            }
             for name in expand_braces(pattern).map_err(&fail)? {
+                if is_address(&name) {
+                    shards.push(remote(name).map_err(&fail)?);
+                    continue;
+                }
                 let path = base.join(&name);
                 if path.is_dir() {
                     let found = tars_in(&path)?;
@@ -61,7 +85,7 @@ impl ShardSpec {
                     }
                     shards.extend(found);
                 } else if path.is_file() {
-                    shards.push(path);
+                    shards.push(path.into());
                 } else {
                     return Err(fail(format!(
                         "there is no file or folder `{name}`; relative names start at {}",
@@ -77,8 +101,26 @@ impl ShardSpec {
     }
 }
 
+/// Checks an address of which nothing can be listed.
+fn remote(address: String) -> Result<Location, String> {
+    let scheme = address.split("://").next().unwrap_or_default();
+    if !SCHEMES.contains(&scheme) {
+        return Err(format!(
+            "`{scheme}://` is not supported; {} are",
+            SCHEMES.map(|scheme| format!("{scheme}://")).join(", ")
+        ));
+    }
+    if extension(&address).is_empty() {
+        return Err(format!(
+            "`{address}` does not name a file; remote folders are not listed, write their files as \
+             name-{{00000..00031}}.tar"
+        ));
+    }
+    Ok(Location::Remote(address))
+}
+
 /// The `.tar` files of a folder, sorted by name.
-fn tars_in(folder: &Path) -> Result<Vec<PathBuf>> {
+fn tars_in(folder: &Path) -> Result<Vec<Location>> {
     let io = |source| Error::Io {
         path: folder.into(),
         source,
@@ -94,7 +136,7 @@ fn tars_in(folder: &Path) -> Result<Vec<PathBuf>> {
         }
     }
     found.sort();
-    Ok(found)
+    Ok(found.into_iter().map(Location::Local).collect())
 }
 
 /// Expands braces as the shell does: `{a,b}`, `{0..9}`, `{00..31}` (keeping leading zeros), nested and repeated.
@@ -251,9 +293,8 @@ mod tests {
             std::fs::write(dir.path().join(name), b"").unwrap();
         }
         let resolve = |spec: ShardSpec| spec.resolve(dir.path());
-        let names = |paths: Vec<PathBuf>| -> Vec<String> {
-            let name = |p: PathBuf| p.file_name().unwrap().to_string_lossy().into_owned();
-            paths.into_iter().map(name).collect()
+        let names = |found: Vec<Location>| -> Vec<String> {
+            found.iter().map(Location::file_name).collect()
         };
         assert_eq!(names(resolve(".".into()).unwrap()), ["a.tar", "b.tar"]);
         assert_eq!(
@@ -264,5 +305,16 @@ mod tests {
         assert_eq!(names(resolve(many).unwrap()), ["b.tar", "a.tar", "a.tar"]);
         let error = resolve("{a,z}.tar".into()).unwrap_err().to_string();
         assert!(error.contains("`z.tar`"), "{error}");
+        let remote = resolve("s3://bucket/{0..1}.tar".into()).unwrap();
+        let remote: Vec<_> = remote.iter().map(ToString::to_string).collect();
+        assert_eq!(remote, ["s3://bucket/0.tar", "s3://bucket/1.tar"]);
+        for (spec, words) in [
+            ("ftp://x/a.tar", "not supported"),
+            ("https://x/shards", "does not name a file"),
+            ("pipe:curl x", "not run"),
+        ] {
+            let error = resolve(spec.into()).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        }
     }
 }

@@ -3,6 +3,8 @@
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
+use serde::Deserialize;
+
 use super::batch::Tokenize;
 
 /// The bytes of a tar file with these members.
@@ -50,6 +52,60 @@ pub fn write_samples(folder: &Path, name: &str, samples: &[(String, String)]) ->
         .map(|(n, b)| (n.as_str(), b.as_slice()))
         .collect();
     write_tar(folder, name, &members)
+}
+
+/// What torchvision chose or made; see `fixtures/make_augment.py`.
+const AUGMENT: &str = include_str!("fixtures/augment.json");
+
+/// The size of a window that torchvision chose for given draws.
+#[derive(Debug, Deserialize)]
+pub struct SizeCase {
+    /// Of the image.
+    pub height: u32,
+    /// Of the image.
+    pub width: u32,
+    /// The area that was drawn.
+    pub area: f64,
+    /// The ratio that was drawn.
+    pub ratio: f64,
+    /// Height and width.
+    pub size: [u32; 2],
+}
+
+/// The sizes of `crop` or `erase`.
+pub fn torchvision_sizes(kind: &str) -> Vec<SizeCase> {
+    let mut fixture: serde_json::Value = serde_json::from_str(AUGMENT).unwrap();
+    serde_json::from_value(fixture[kind].take()).unwrap()
+}
+
+/// An image, and what torchvision's colour changes make of it.
+#[derive(Debug, Deserialize)]
+pub struct ColourCases {
+    /// In pixels.
+    pub width: u32,
+    /// In pixels.
+    pub height: u32,
+    /// RGB.
+    pub pixels: Vec<u8>,
+    /// The changed images.
+    pub changes: Vec<ColourCase>,
+}
+
+/// A changed image.
+#[derive(Debug, Deserialize)]
+pub struct ColourCase {
+    /// `brightness`, `contrast`, `saturation`, `hue` or `gray`.
+    pub change: String,
+    /// How much.
+    pub factor: f64,
+    /// RGB.
+    pub pixels: Vec<u8>,
+}
+
+/// The colour changes.
+pub fn torchvision_colours() -> ColourCases {
+    let mut fixture: serde_json::Value = serde_json::from_str(AUGMENT).unwrap();
+    serde_json::from_value(fixture["colour"].take()).unwrap()
 }
 
 /// One token for each character: `a` is 1, `z` is 26; other characters are 27.

@@ -3,28 +3,28 @@
 //! A shard is walked once, header by header; only offsets are kept, and members are read by seeking. That gives
 //! true shuffling and exact resuming, which a streaming reader with a shuffle buffer cannot.
 
+use serde::{Deserialize, Serialize};
+
+use super::error::{Error, Result};
+use super::files::{Files, io_error};
+use super::location::Location;
+use super::reader::{IMAGE_EXTENSIONS, MAX_MEMBER, RawSample, Reader};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
 
-use super::error::{Error, Result};
-
-/// What counts as a sample's image, compared without case.
-const IMAGE_EXTENSIONS: [&str; 6] = ["jpg", "jpeg", "png", "webp", "gif", "bmp"];
-
-/// Larger members are not training images or captions, but a mistake or an attack.
-const MAX_MEMBER: u64 = 256 << 20;
+/// Shards behind addresses that are looked through at a time.
+const DOWNLOADS: usize = 8;
 
 /// Where a member's bytes lie in its shard.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Member {
     offset: u64,
     len: u64,
 }
 
 /// The members of one sample that are ever read.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Entry {
     shard: u32,
     key: Box<str>,
@@ -33,21 +33,11 @@ struct Entry {
     text: Option<Member>,
 }
 
-/// The bytes of one sample.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RawSample {
-    /// The encoded image.
-    pub image: Vec<u8>,
-    /// `KEY.json`.
-    pub json: Option<Vec<u8>>,
-    /// `KEY.txt`.
-    pub text: Option<Vec<u8>>,
-}
-
 /// An index of the samples in a list of shards.
 #[derive(Debug)]
 pub struct Shards {
-    paths: Vec<PathBuf>,
+    files: Files,
+    locations: Vec<Location>,
     samples: Vec<Entry>,
 }
 
@@ -57,83 +47,23 @@ impl Shards {
     ///
     /// # Errors
     /// A shard that cannot be read, is no tar file, is cut short, or holds no sample.
-    pub fn open(paths: Vec<PathBuf>) -> Result<Self> {
+    pub fn open(locations: Vec<Location>, files: &Files) -> Result<Self> {
         let mut samples = Vec::new();
-        for (shard, path) in paths.iter().enumerate() {
-            let before = samples.len();
-            index(path, shard as u32, &mut samples)?;
-            if samples.len() == before {
-                return Err(Error::Tar {
-                    path: path.clone(),
-                    offset: 0,
-                    reason: format!(
-                        "it holds no sample; expected KEY.EXT members with EXT one of {}",
-                        IMAGE_EXTENSIONS.join(", ")
-                    ),
-                });
-            }
+        for (shard, found) in contents_of_all(&locations, files).into_iter().enumerate() {
+            samples.extend(found?.into_iter().map(|mut entry| {
+                entry.shard = shard as u32;
+                entry
+            }));
         }
-        Ok(Self { paths, samples })
-    }
-
-    /// How many samples there are.
-    pub fn len(&self) -> usize {
-        self.samples.len()
-    }
-
-    /// The shard files, in order.
-    pub fn paths(&self) -> &[PathBuf] {
-        &self.paths
-    }
-
-    /// Keeps the samples for which `keep` says so.
-    pub fn retain(&mut self, mut keep: impl FnMut(&Self, usize) -> Result<bool>) -> Result<()> {
-        let kept: Vec<bool> = (0..self.len())
-            .map(|i| keep(self, i))
-            .collect::<Result<_>>()?;
-        let mut kept = kept.into_iter();
-        self.samples.retain(|_| kept.next().unwrap_or(false));
-        Ok(())
-    }
-
-    /// The key of sample `index`: its path in the shard without extensions.
-    pub fn key(&self, index: usize) -> &str {
-        self.samples.get(index).map_or("", |entry| &entry.key)
-    }
-
-    /// `shard.tar:key`, for messages.
-    pub fn name(&self, index: usize) -> String {
-        let shard = self.shard_of(index).and_then(|path| path.file_name());
-        let shard = shard.unwrap_or_default().to_string_lossy();
-        format!("{shard}:{}", self.key(index))
-    }
-
-    /// The file that holds sample `index`.
-    pub fn shard_of(&self, index: usize) -> Option<&Path> {
-        let entry = self.samples.get(index)?;
-        self.paths.get(entry.shard as usize).map(PathBuf::as_path)
-    }
-
-    /// Reads the members of sample `index`; it must be below [`Shards::len`].
-    pub fn read(&self, index: usize) -> Result<RawSample> {
-        let mut reader = self.reader(index)?;
-        let entry = reader.entry;
-        Ok(RawSample {
-            image: reader.member(entry.image)?,
-            json: entry.json.map(|m| reader.member(m)).transpose()?,
-            text: entry.text.map(|m| reader.member(m)).transpose()?,
+        Ok(Self {
+            files: files.clone(),
+            locations,
+            samples,
         })
     }
 
-    /// Reads only the `KEY.json` of sample `index`.
-    pub fn read_json(&self, index: usize) -> Result<Option<Vec<u8>>> {
-        let mut reader = self.reader(index)?;
-        let json = reader.entry.json;
-        json.map(|m| reader.member(m)).transpose()
-    }
-
-    fn reader(&self, index: usize) -> Result<Reader<'_>> {
-        let (Some(entry), Some(path)) = (self.samples.get(index), self.shard_of(index)) else {
+    fn member_reader(&self, index: usize) -> Result<MemberReader<'_>> {
+        let (Some(entry), Some(location)) = (self.samples.get(index), self.file(index)) else {
             let len = self.len();
             return Err(Error::Config(format!(
                 "there is no sample {index} among {len}"
@@ -141,27 +71,68 @@ impl Shards {
         };
         // Opened for each sample: thousands of shards would exceed the limit of open files, and a lock around
         // shared handles would serialise the workers.
-        let file = File::open(path).map_err(io_error(path))?;
-        Ok(Reader { entry, path, file })
+        let file = self.files.open(location)?;
+        Ok(MemberReader {
+            entry,
+            location,
+            file,
+        })
+    }
+}
+
+impl Reader for Shards {
+    fn len(&self) -> usize {
+        self.samples.len()
+    }
+
+    /// The path in the shard without extensions.
+    fn key(&self, index: usize) -> String {
+        self.samples
+            .get(index)
+            .map_or_else(String::new, |entry| entry.key.to_string())
+    }
+
+    fn file(&self, index: usize) -> Option<&Location> {
+        self.locations.get(self.file_number(index) as usize)
+    }
+
+    fn file_number(&self, index: usize) -> u32 {
+        self.samples.get(index).map_or(0, |entry| entry.shard)
+    }
+
+    fn read(&self, index: usize) -> Result<RawSample> {
+        let mut reader = self.member_reader(index)?;
+        let entry = reader.entry;
+        Ok(RawSample {
+            image: reader.read(entry.image)?,
+            json: entry.json.map(|m| reader.read(m)).transpose()?,
+            text: entry.text.map(|m| reader.read(m)).transpose()?,
+        })
+    }
+
+    fn json(&self, index: usize) -> Result<Option<Vec<u8>>> {
+        let mut reader = self.member_reader(index)?;
+        let json = reader.entry.json;
+        json.map(|m| reader.read(m)).transpose()
     }
 }
 
 /// One sample with its opened shard.
-struct Reader<'a> {
+struct MemberReader<'a> {
     entry: &'a Entry,
-    path: &'a Path,
+    location: &'a Location,
     file: File,
 }
 
-impl Reader<'_> {
-    fn member(&mut self, member: Member) -> Result<Vec<u8>> {
+impl MemberReader<'_> {
+    fn read(&mut self, member: Member) -> Result<Vec<u8>> {
         self.file
             .seek(SeekFrom::Start(member.offset))
-            .map_err(io_error(self.path))?;
-        // The index has checked the length against the file and against MAX_MEMBER.
-        let mut bytes = vec![0; member.len as usize];
+            .map_err(io_error(self.location))?;
+        // The index has checked the length against the file and against MAX_MEMBER; its notes may be another's.
+        let mut bytes = vec![0; member.len.min(MAX_MEMBER) as usize];
         self.file.read_exact(&mut bytes).map_err(|e| Error::Tar {
-            path: self.path.into(),
+            path: self.location.to_string().into(),
             offset: member.offset,
             reason: format!(
                 "cannot read {} bytes of {}: {e}",
@@ -169,14 +140,6 @@ impl Reader<'_> {
             ),
         })?;
         Ok(bytes)
-    }
-}
-
-fn io_error(path: &Path) -> impl Fn(std::io::Error) -> Error {
-    let path = path.to_path_buf();
-    move |source| Error::Io {
-        path: path.clone(),
-        source,
     }
 }
 
@@ -189,17 +152,75 @@ struct Group {
     text: Option<Member>,
 }
 
-/// Appends the samples of one shard to `samples`.
-fn index(path: &Path, shard: u32, samples: &mut Vec<Entry>) -> Result<()> {
-    let io = io_error(path);
-    let mut file = File::open(path).map_err(&io)?;
+/// The samples of each shard, in order. Several are downloaded at a time.
+fn contents_of_all(locations: &[Location], files: &Files) -> Vec<Result<Vec<Entry>>> {
+    let is_remote = locations
+        .iter()
+        .any(|location| matches!(location, Location::Remote(_)));
+    let threads = if is_remote {
+        DOWNLOADS.min(locations.len())
+    } else {
+        1
+    };
+    let work = |first: usize| -> Vec<_> {
+        let mine = locations.iter().skip(first).step_by(threads);
+        mine.map(|location| contents(location, files)).collect()
+    };
+    let mut found: Vec<_> = std::thread::scope(|scope| {
+        let spawned: Vec<_> = (1..threads)
+            .map(|first| scope.spawn(move || work(first)))
+            .collect();
+        let first = std::iter::once(work(0).into_iter());
+        let others = spawned.into_iter().map(|thread| {
+            let found = thread.join();
+            found
+                .unwrap_or_else(|_| vec![Err(Error::Stopped)])
+                .into_iter()
+        });
+        first.chain(others).collect()
+    });
+    // The threads took turns, and so do their results.
+    (0..locations.len())
+        .map(|at| {
+            let next = found.get_mut(at % threads).and_then(Iterator::next);
+            next.unwrap_or(Err(Error::Stopped))
+        })
+        .collect()
+}
+
+/// The samples of one shard, from an earlier run's notes if there are any.
+fn contents(location: &Location, files: &Files) -> Result<Vec<Entry>> {
+    let noted = files.index(location);
+    if let Some(entries) = noted.and_then(|json| serde_json::from_slice(&json).ok()) {
+        return Ok(entries);
+    }
+    let entries = index(files.open(location)?, location)?;
+    if entries.is_empty() {
+        return Err(Error::Tar {
+            path: location.to_string().into(),
+            offset: 0,
+            reason: format!(
+                "it holds no sample; expected KEY.EXT members with EXT one of {}",
+                IMAGE_EXTENSIONS.join(", ")
+            ),
+        });
+    }
+    if let Ok(json) = serde_json::to_vec(&entries) {
+        files.keep_index(location, &json)?;
+    }
+    Ok(entries)
+}
+
+/// Finds the samples of one shard.
+fn index(mut file: File, location: &Location) -> Result<Vec<Entry>> {
+    let io = io_error(location);
     let len = file.metadata().map_err(&io)?.len();
     let damaged = |offset: u64, reason: String| Error::Tar {
-        path: path.into(),
+        path: location.to_string().into(),
         offset,
         reason,
     };
-    refuse_compressed(&mut file, path)?;
+    refuse_compressed(&mut file, location)?;
 
     let mut archive = tar::Archive::new(file);
     let mut groups: Vec<Group> = Vec::new();
@@ -270,25 +291,25 @@ fn index(path: &Path, shard: u32, samples: &mut Vec<Entry>) -> Result<()> {
             "the end-of-archive marker is missing; the file was cut short, copy or pack it again";
         return Err(damaged(end.min(len), reason.into()));
     }
-    samples.extend(groups.into_iter().filter_map(|group| {
+    let entry = |group: Group| {
         Some(Entry {
-            shard,
+            shard: 0,
             key: group.key.into(),
             image: group.image?,
             json: group.json,
             text: group.text,
         })
-    }));
-    Ok(())
+    };
+    Ok(groups.into_iter().filter_map(entry).collect())
 }
 
 /// Compressed tar files cannot be read at random, and would otherwise only fail as "no intact header".
-fn refuse_compressed(file: &mut File, path: &Path) -> Result<()> {
+fn refuse_compressed(file: &mut File, location: &Location) -> Result<()> {
     let mut magic = Vec::new();
     file.take(4)
         .read_to_end(&mut magic)
-        .map_err(io_error(path))?;
-    file.rewind().map_err(io_error(path))?;
+        .map_err(io_error(location))?;
+    file.rewind().map_err(io_error(location))?;
     let known: [(&[u8], &str); 3] = [
         (b"\x1f\x8b", "gzip"),
         (b"\x28\xb5\x2f\xfd", "zstd"),
@@ -296,7 +317,7 @@ fn refuse_compressed(file: &mut File, path: &Path) -> Result<()> {
     ];
     match known.iter().find(|(start, _)| magic.starts_with(start)) {
         Some((_, kind)) => Err(Error::Tar {
-            path: path.into(),
+            path: location.to_string().into(),
             offset: 0,
             reason: format!("it is {kind}-compressed; unpack it to a plain .tar first"),
         }),
@@ -316,6 +337,11 @@ fn split_key(name: &str) -> Option<(&str, &str)> {
 mod tests {
     use super::super::testing::{tar_bytes, write_tar};
     use super::*;
+    use std::path::PathBuf;
+
+    fn open(path: PathBuf) -> Result<Shards> {
+        Shards::open(vec![path.into()], &Files::default())
+    }
 
     fn write(dir: &tempfile::TempDir, bytes: &[u8]) -> PathBuf {
         let path = dir.path().join("s.tar");
@@ -339,16 +365,17 @@ mod tests {
             (&long, b"image c"),
         ];
         let path = write_tar(dir.path(), "s.tar", &members);
-        let shards = Shards::open(vec![path]).unwrap();
+        let shards = open(path).unwrap();
         assert_eq!(shards.len(), 3);
-        assert_eq!(shards.name(1), "s.tar:b");
+        assert_eq!(shards.file(1).unwrap().file_name(), "s.tar");
+        assert_eq!(shards.key(1), "b");
         let sample = shards.read(0).unwrap();
         assert_eq!(sample.image, b"image a");
         assert_eq!(sample.json.as_deref(), Some(&b"{}"[..]));
         assert_eq!(sample.text.as_deref(), Some(&b"text a"[..]));
         let sample = shards.read(1).unwrap();
         assert_eq!(sample.image, b"image b");
-        assert_eq!(shards.read_json(1).unwrap(), sample.json);
+        assert_eq!(shards.json(1).unwrap(), sample.json);
         assert_eq!(format!("{}.jpg", shards.key(2)), long);
         assert_eq!(shards.read(2).unwrap().image, b"image c");
         assert!(shards.read(3).is_err());
@@ -378,7 +405,7 @@ mod tests {
             .append_data(&mut header, "short.jpg", &b"image"[..])
             .unwrap();
         let path = write(&dir, &builder.into_inner().unwrap());
-        let shards = Shards::open(vec![path]).unwrap();
+        let shards = open(path).unwrap();
         assert_eq!(shards.len(), 1);
         assert_eq!(shards.key(0).len(), 150);
         assert_eq!(shards.read(0).unwrap().image, b"image");
@@ -395,7 +422,7 @@ mod tests {
             .flat_map(|block| [0, 1, 100, 511].map(|extra| block * 512 + extra));
         for len in cuts {
             let path = write(&dir, &whole[..len]);
-            let result = Shards::open(vec![path]);
+            let result = open(path);
             if len >= content + 512 {
                 assert_eq!(result.unwrap().len(), 2, "{len} bytes");
             } else {
@@ -411,7 +438,7 @@ mod tests {
             }
         }
         let path = write(&dir, &whole[..1200]);
-        let text = Shards::open(vec![path]).unwrap_err().to_string();
+        let text = open(path).unwrap_err().to_string();
         assert!(
             text.contains("at byte 512") && text.contains("a.jpg"),
             "{text}"
@@ -423,7 +450,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let error = |bytes: &[u8]| {
             let path = write(&dir, bytes);
-            Shards::open(vec![path]).unwrap_err().to_string()
+            open(path).unwrap_err().to_string()
         };
         assert!(error(b"").contains("marker"));
         assert!(error(&[b'x'; 2048]).contains("header"));

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use coca_model::tokenizer::Tokenizer;
 
 use super::config::{TokenizerSource, TrainConfig};
-use crate::data::{answer_prefix, read_samples};
+use crate::data::{answer_prefix, read_data};
 
 /// The tokenizer that the configuration asks for; `size` is the model's vocabulary.
 pub fn tokenizer(config: &TrainConfig, base: &Path, size: usize) -> Result<Tokenizer> {
@@ -28,9 +28,9 @@ pub fn tokenizer(config: &TrainConfig, base: &Path, size: usize) -> Result<Token
 
 /// Every text of the training data, once.
 fn texts(config: &TrainConfig, data: &Path) -> Result<Vec<String>> {
-    let mut texts = Vec::new();
+    let (mut texts, files) = (Vec::new(), config.loader.files(data));
     for set in &config.data {
-        for sample in read_samples(&set.shards, data)? {
+        for sample in read_data(&set.spec, data, &files)? {
             let sample = sample?;
             texts.extend(sample.captions);
             if let Some(label) = sample.label {

@@ -2,6 +2,7 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "tests")]
 
 mod convert;
+mod data;
 mod evaluate;
 mod fixture;
 mod hub;
