@@ -12,6 +12,7 @@ pub mod info;
 mod labels;
 mod model;
 mod output;
+pub mod report;
 mod usage;
 
 pub use output::describe;

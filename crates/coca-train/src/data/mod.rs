@@ -29,7 +29,7 @@ pub use augment::AugmentConfig;
 pub use batch::Batch;
 pub use config::{DataConfig, LoaderConfig};
 pub use eval::{EvalSample, EvalSamples, read_samples};
-pub use loader::{Loader, LoaderSetup};
+pub use loader::{Loader, LoaderSetup, Log, SourceProgress};
 pub use record::label_text;
 pub use sample::answer_prefix;
 pub use spec::ShardSpec;

@@ -11,6 +11,7 @@ mod ranking;
 mod retrieving;
 mod rouge;
 mod runner;
+mod sample_answers;
 mod vqa_accuracy;
 mod words;
 
@@ -21,8 +22,9 @@ use serde::Serialize;
 pub use answering::answer_questions;
 pub use captioning::{caption_images, sample_captions};
 pub use classifying::classify_images;
-pub use retrieving::retrieve;
+pub use retrieving::{retrieve, retrieve_with_examples};
 pub use runner::Runner;
+pub use sample_answers::sample_answers;
 
 /// Metrics by name; fractions, not per cent.
 pub type Metrics = BTreeMap<&'static str, f64>;

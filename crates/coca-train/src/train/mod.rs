@@ -5,7 +5,6 @@ mod config;
 #[cfg(test)]
 mod golden;
 mod gradients;
-mod metrics;
 mod muon;
 mod optimizer;
 mod run;

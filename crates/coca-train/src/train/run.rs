@@ -3,25 +3,25 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use coca_model::preprocess::{PreprocessConfig, Preprocessor};
 use coca_model::weights::{CocaJson, LoadOptions, ModelFolder, StateDict, load, save};
 use coca_model::{Coca, LossWeights, ModelConfig};
-use indicatif::{ProgressBar, ProgressStyle};
 use pollster::block_on;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::checkpoint::{self, TrainState};
 use super::config::LossConfig;
 use super::gradients::{BatchLosses, gradients};
-use super::metrics::Metrics;
 use super::tokenizer::tokenizer;
 use super::{Optimizer, TrainConfig, learning_rate, validate};
-use crate::data::{Batch, Loader, LoaderSetup};
+use crate::data::{Batch, Loader, LoaderSetup, Log};
 use crate::folder;
+use crate::observe::{self, Ending, Event, Observers, Started};
 
 /// How training ended.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,7 +38,7 @@ pub fn train(
     base: &Path,
     device: &Device,
     resume: bool,
-    stop: &AtomicBool,
+    stop: &Arc<AtomicBool>,
 ) -> Result<Outcome> {
     let output = base.join(&config.output);
     std::fs::create_dir_all(&output).with_context(|| format!("creating {}", output.display()))?;
@@ -50,65 +50,27 @@ pub fn train(
     }
     validate::check(config, base)?;
     let mut run = Run::start(config, base, &output, device, resume)?;
-    let metrics = Metrics::open(&output, run.step)?;
-    let bar = progress_bar(config, run.step);
-    let loader = run.loader(config, base, &bar)?;
-    let mut window = Window::new();
-    // None, if only the finished model is missing.
-    let left = usize::try_from(config.steps.saturating_sub(run.step))?;
-    for batch in loader.start_at(run.step)?.take(left) {
-        let batch = batch?;
-        let losses = run.step(config, &batch)?;
-        window.add(batch.batch_size, losses);
-        bar.inc(batch.batch_size as u64);
-        if run.step.is_multiple_of(config.log.every) || run.step == config.steps {
-            let line = window.line(
-                run.step,
-                learning_rate(&config.optimizer, config.steps, run.step - 1),
-                config.loss,
-            )?;
-            bar.set_message(describe(&line));
-            metrics.write(&line)?;
-        }
-        if validate::due(config, run.step) {
-            let started = Instant::now();
-            for line in validate::run(config, base, &run.frame, &run.model, device, run.step)? {
-                metrics.write(&line)?;
-            }
-            window.since += started.elapsed();
-        }
-        let last = run.step >= config.steps;
-        let interrupted = stop.load(Ordering::Relaxed);
-        if last || interrupted || run.step.is_multiple_of(config.log.checkpoint_every) {
-            let state = TrainState::new(run.step, config)?;
-            checkpoint::save(
-                &output,
-                &run.folder()?,
-                &run.optimizer,
-                &state,
-                config.log.keep_checkpoints,
-            )?;
-        }
-        if last {
-            break;
-        }
-        if interrupted {
-            bar.abandon();
-            return Ok(Outcome::Interrupted(run.step));
-        }
-    }
-    bar.finish();
-    for data in loader.progress(run.step) {
-        eprintln!(
-            "{}: {} samples, gone through {:.1} times, {} broken",
-            data.shards, data.samples, data.epochs, data.broken
-        );
-    }
-    let model = output.join("model");
-    let mut finished = run.folder()?;
-    finished.coca.self_test = Some(folder::self_test(&finished, device)?);
-    folder::write(&finished, &model, None, u64::MAX)?;
-    Ok(Outcome::Finished(model))
+    let mut observers = Observers::open(config, &output, run.step, stop)?;
+    let loader = run.loader(config, base, observers.messages())?;
+    observers.tell(&Event::Started(&Started {
+        config,
+        frame: &run.frame,
+        parameters: run.model.num_params(),
+        device: format!("{device:?}"),
+        data: loader.progress(run.step),
+        step: run.step,
+    }));
+    let outcome = run.finish(config, base, &loader, &mut observers, stop);
+    observers.tell(&Event::Ended {
+        step: run.step,
+        ending: &match &outcome {
+            Ok(Outcome::Finished(_)) => Ending::Finished,
+            Ok(Outcome::Interrupted(_)) => Ending::Interrupted,
+            Err(error) => Ending::Failed(format!("{error:#}")),
+        },
+        data: &loader.progress(run.step),
+    });
+    outcome
 }
 
 /// A model in training.
@@ -116,6 +78,8 @@ struct Run {
     model: Coca,
     optimizer: Optimizer,
     step: u64,
+    /// Where everything goes.
+    output: PathBuf,
     /// Everything of the model folder but the weights, which are the model's.
     frame: ModelFolder,
     device: Device,
@@ -137,6 +101,7 @@ impl Run {
                 model,
                 optimizer,
                 step: state.step,
+                output: output.into(),
                 frame,
                 device: device.clone(),
             });
@@ -182,13 +147,13 @@ impl Run {
             model,
             optimizer: Optimizer::new(config.optimizer),
             step: 0,
+            output: output.into(),
             frame,
             device: device.clone(),
         })
     }
 
-    fn loader(&self, config: &TrainConfig, base: &Path, bar: &ProgressBar) -> Result<Loader> {
-        let bar = bar.clone();
+    fn loader(&self, config: &TrainConfig, base: &Path, log: Log) -> Result<Loader> {
         Ok(Loader::open(LoaderSetup {
             data: &config.data,
             augment: &config.augment,
@@ -197,12 +162,95 @@ impl Run {
             preprocessor: Preprocessor::new(self.frame.preprocess_cfg.clone())?,
             tokenizer: Arc::new(self.frame.tokenizer.clone()),
             context_length: self.frame.model_cfg.text_cfg.context_length,
-            log: Arc::new(move |line| bar.suspend(|| eprintln!("{line}"))),
+            log,
         })?)
     }
 
+    /// The steps that are left, with everything that happens between them, and the finished model.
+    fn finish(
+        &mut self,
+        config: &TrainConfig,
+        base: &Path,
+        loader: &Loader,
+        observers: &mut Observers,
+        stop: &AtomicBool,
+    ) -> Result<Outcome> {
+        let mut window = Window::new(config, self.step, observers.seconds());
+        // None, if only the finished model is missing.
+        let left = usize::try_from(config.steps.saturating_sub(self.step))?;
+        for batch in loader.start_at(self.step)?.take(left) {
+            let batch = batch?;
+            let done = self.step(config, &batch)?;
+            window.add(batch.batch_size, done);
+            observers.tell(&Event::Stepped {
+                step: self.step,
+                batch: &batch,
+            });
+            if self.step.is_multiple_of(config.log.every) || self.step == config.steps {
+                let rate = learning_rate(&config.optimizer, config.steps, self.step - 1);
+                let line = window.line(self.step, rate, config.loss)?;
+                observers.tell(&Event::Logged(&line));
+            }
+            if validate::due(config, self.step) {
+                self.validate(config, base, observers, &mut window)?;
+            }
+            let last = self.step >= config.steps;
+            let interrupted = stop.load(Ordering::Relaxed);
+            if last || interrupted || self.step.is_multiple_of(config.log.checkpoint_every) {
+                self.save(config)?;
+                observers.tell(&Event::Saved(self.step));
+            }
+            if interrupted && !last {
+                return Ok(Outcome::Interrupted(self.step));
+            }
+        }
+        let mut finished = self.folder()?;
+        finished.coca.self_test = Some(folder::self_test(&finished, &self.device)?);
+        let model = self.output.join("model");
+        folder::write(&finished, &model, None, u64::MAX)?;
+        Ok(Outcome::Finished(model))
+    }
+
+    fn validate(
+        &self,
+        config: &TrainConfig,
+        base: &Path,
+        observers: &mut Observers,
+        window: &mut Window,
+    ) -> Result<()> {
+        let started = Instant::now();
+        observers.tell(&Event::Validating(self.step));
+        let (frame, log) = (&self.frame, observers.messages());
+        let mut found = validate::run(
+            config,
+            base,
+            frame,
+            &self.model,
+            &self.device,
+            self.step,
+            &log,
+        )?;
+        window.pause(started.elapsed());
+        for set in &mut found {
+            window.stamp(&mut set.line);
+        }
+        observers.tell(&Event::Validated(&found));
+        Ok(())
+    }
+
+    fn save(&self, config: &TrainConfig) -> Result<()> {
+        let state = TrainState::new(self.step, config)?;
+        checkpoint::save(
+            &self.output,
+            &self.folder()?,
+            &self.optimizer,
+            &state,
+            config.log.keep_checkpoints,
+        )
+    }
+
     /// One optimiser step.
-    fn step(&mut self, config: &TrainConfig, batch: &Batch) -> Result<BatchLosses> {
+    fn step(&mut self, config: &TrainConfig, batch: &Batch) -> Result<Done> {
         let (losses, gradients) = gradients(
             &self.model,
             batch,
@@ -210,12 +258,13 @@ impl Run {
             config.threads,
             &self.device,
         )?;
+        let norm = Optimizer::gradient_norm(&gradients);
         let rate = learning_rate(&config.optimizer, config.steps, self.step);
         self.model = self
             .optimizer
             .step(self.model.clone(), gradients, rate, config.threads)?;
         self.step += 1;
-        Ok(losses)
+        Ok(Done { losses, norm })
     }
 
     /// The model folder as of now.
@@ -233,32 +282,62 @@ fn fit_vocabulary(shape: &mut ModelConfig, size: usize) {
     shape.multimodal_cfg.vocab_size = Some(size);
 }
 
+/// What a step found.
+struct Done {
+    losses: BatchLosses,
+    /// The gradient's norm before clipping.
+    norm: Option<Tensor<1>>,
+}
+
 /// What happened since the last logged step.
 struct Window {
     since: Instant,
-    samples: usize,
-    losses: Vec<BatchLosses>,
+    /// What `seconds` counts from.
+    began: Instant,
+    seconds_before: f64,
+    /// Images since the run began.
+    samples: u64,
+    /// And since the last logged step.
+    new_samples: usize,
+    done: Vec<Done>,
 }
 
 impl Window {
-    fn new() -> Self {
+    fn new(config: &TrainConfig, step: u64, seconds_before: f64) -> Self {
         Self {
             since: Instant::now(),
-            samples: 0,
-            losses: Vec::new(),
+            began: Instant::now(),
+            seconds_before,
+            samples: step * config.loader.batch_size as u64,
+            new_samples: 0,
+            done: Vec::new(),
         }
     }
 
-    fn add(&mut self, samples: usize, losses: BatchLosses) {
-        self.samples += samples;
-        self.losses.push(losses);
+    fn add(&mut self, samples: usize, done: Done) {
+        self.samples += samples as u64;
+        self.new_samples += samples;
+        self.done.push(done);
+    }
+
+    /// Takes time for something else than training, which the speed is not to know of.
+    fn pause(&mut self, time: Duration) {
+        self.since += time;
+    }
+
+    /// Notes in a line when it is written.
+    fn stamp(&self, line: &mut Value) {
+        let seconds = self.seconds_before + self.began.elapsed().as_secs_f64();
+        line["time"] = json!(observe::now());
+        line["seconds"] = json!((seconds * 1000.0).round() / 1000.0);
+        line["samples"] = json!(self.samples);
     }
 
     /// The means as a line of metrics, and a fresh window.
     ///
     /// # Errors
     /// A loss is not finite: the weights are beyond saving, the last checkpoint is not.
-    fn line(&mut self, step: u64, rate: f64, weights: LossConfig) -> Result<serde_json::Value> {
+    fn line(&mut self, step: u64, rate: f64, weights: LossConfig) -> Result<Value> {
         let mut line = json!({ "step": step, "learning_rate": rate });
         type Part = fn(&BatchLosses) -> Option<Tensor<1>>;
         let parts: [(&str, f64, Part); 3] = [
@@ -272,16 +351,9 @@ impl Window {
         ];
         let mut total = 0.0;
         for (name, weight, part) in parts {
-            let values: Vec<f64> = self
-                .losses
-                .iter()
-                .filter_map(part)
-                .map(|loss| f64::from(loss.into_scalar::<f32>()))
-                .collect();
-            if values.is_empty() {
+            let Some(mean) = mean(self.done.iter().map(|done| part(&done.losses))) else {
                 continue;
-            }
-            let mean = values.iter().sum::<f64>() / values.len() as f64;
+            };
             if !mean.is_finite() {
                 bail!(
                     "the {name} loss is {mean} at step {step}; lower the learning rate and --resume from the last checkpoint"
@@ -291,29 +363,22 @@ impl Window {
             total += weight * mean;
         }
         line["loss"] = json!(total);
+        line["gradient_norm"] = json!(mean(self.done.iter().map(|done| done.norm.clone())));
         line["samples_per_second"] =
-            json!(self.samples as f64 / self.since.elapsed().as_secs_f64());
-        *self = Self::new();
+            json!(self.new_samples as f64 / self.since.elapsed().as_secs_f64());
+        self.stamp(&mut line);
+        self.since = Instant::now();
+        self.new_samples = 0;
+        self.done.clear();
         Ok(line)
     }
 }
 
-fn progress_bar(config: &TrainConfig, step: u64) -> ProgressBar {
-    let batch = config.loader.batch_size as u64;
-    let style =
-        "{bar:30} {percent:>3}% {human_pos}/{human_len} samples, {per_sec}, {eta} left  {msg}";
-    let bar = ProgressBar::new(config.steps * batch).with_position(step * batch);
-    bar.reset_eta();
-    bar.with_style(
-        ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()),
-    )
-}
-
-/// The losses of a metrics line, short.
-fn describe(line: &serde_json::Value) -> String {
-    ["loss", "contrastive", "caption", "language_model"]
-        .into_iter()
-        .filter_map(|name| Some(format!("{name} {:.3}", line[name].as_f64()?)))
-        .collect::<Vec<_>>()
-        .join(" ")
+/// The mean of those that are there.
+fn mean(values: impl Iterator<Item = Option<Tensor<1>>>) -> Option<f64> {
+    let values: Vec<f64> = values
+        .flatten()
+        .map(|value| f64::from(value.into_scalar::<f32>()))
+        .collect();
+    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
