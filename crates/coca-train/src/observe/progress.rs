@@ -58,9 +58,9 @@ impl Observer for Progress {
                 self.losses = line::losses(logged);
                 self.bar.set_message(self.losses.clone());
             }
-            Event::Validating(_) => self
+            Event::Validating(step) => self
                 .bar
-                .set_message(format!("{} (validating)", self.losses)),
+                .set_message(format!("{} (validating step {step})", self.losses)),
             Event::Validated(found) => {
                 self.bar.set_message(self.losses.clone());
                 for set in *found {

@@ -5,5 +5,6 @@ mod convert;
 mod evaluate;
 mod fixture;
 mod infer;
+mod observe;
 mod train;
 mod usage;

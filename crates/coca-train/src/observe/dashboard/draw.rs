@@ -85,31 +85,29 @@ fn progress(frame: &mut Frame<'_>, area: Rect, state: &State) {
     frame.render_widget(gauge, area);
 }
 
+/// A named curve over steps.
+struct Curve {
+    name: String,
+    colour: Color,
+    points: Vec<(f64, f64)>,
+}
+
 fn losses(frame: &mut Frame<'_>, area: Rect, state: &State) {
     let scale = if state.logarithmic {
         " (log scale)"
     } else {
         ""
     };
-    let curves: Vec<(usize, Vec<(f64, f64)>)> = (0..LOSSES.len())
-        .map(|at| (at, state.curve(LOSSES[at])))
-        .filter(|(_, points)| !points.is_empty())
-        .collect();
-    let names: Vec<String> = curves
-        .iter()
-        .map(|&(at, _)| {
-            let value = state
-                .last(LOSSES[at])
-                .map(units::number)
-                .unwrap_or_default();
-            format!("{} {value}", LOSSES[at].replace('_', " "))
-        })
-        .collect();
-    let curves = curves
-        .into_iter()
-        .zip(names)
-        .map(|((at, points), name)| (name, COLOURS[at], points))
-        .collect();
+    let curve = |(&name, colour): (&&str, Color)| {
+        let value = state.last(name).map(units::number).unwrap_or_default();
+        Curve {
+            name: format!("{} {value}", name.replace('_', " ")),
+            colour,
+            points: state.curve(name),
+        }
+    };
+    let curves = LOSSES.iter().zip(COLOURS).map(curve);
+    let curves = curves.filter(|curve| !curve.points.is_empty()).collect();
     plot(
         frame,
         area,
@@ -121,20 +119,24 @@ fn losses(frame: &mut Frame<'_>, area: Rect, state: &State) {
 
 fn curve(frame: &mut Frame<'_>, area: Rect, state: &State, (title, name): (&str, &str)) {
     let value = state.last(name).map(units::number).unwrap_or_default();
-    let curves = vec![(String::new(), Color::Cyan, state.curve(name))];
-    plot(frame, area, &format!(" {title} {value} "), curves, false);
+    let curve = Curve {
+        name: String::new(),
+        colour: Color::Cyan,
+        points: state.curve(name),
+    };
+    plot(
+        frame,
+        area,
+        &format!(" {title} {value} "),
+        vec![curve],
+        false,
+    );
 }
 
-/// Curves with their names and colours over steps.
-fn plot(
-    frame: &mut Frame<'_>,
-    area: Rect,
-    title: &str,
-    mut curves: Vec<(String, Color, Vec<(f64, f64)>)>,
-    logarithmic: bool,
-) {
+/// Curves in one picture.
+fn plot(frame: &mut Frame<'_>, area: Rect, title: &str, mut curves: Vec<Curve>, logarithmic: bool) {
     let block = Block::bordered().title(title.to_owned());
-    for (_, _, points) in &mut curves {
+    for Curve { points, .. } in &mut curves {
         if logarithmic {
             points.retain(|point| point.1 > 0.0);
             points
@@ -143,7 +145,7 @@ fn plot(
         }
         points.retain(|point| point.1.is_finite());
     }
-    let points = || curves.iter().flat_map(|(_, _, points)| points);
+    let points = || curves.iter().flat_map(|curve| &curve.points);
     if points().next().is_none() {
         let waiting = Paragraph::new("waiting for the first logged step")
             .alignment(Alignment::Center)
@@ -175,16 +177,16 @@ fn plot(
     let grey = Style::new().dark_gray();
     let sets = curves
         .iter()
-        .map(|(name, colour, points)| {
+        .map(|curve| {
             Dataset::default()
-                .name(name.clone())
+                .name(curve.name.clone())
                 .marker(Marker::Braille)
                 .graph_type(GraphType::Line)
-                .style(Style::new().fg(*colour))
-                .data(points)
+                .style(Style::new().fg(curve.colour))
+                .data(&curve.points)
         })
         .collect();
-    let named = curves.iter().any(|(name, ..)| !name.is_empty());
+    let named = curves.iter().any(|curve| !curve.name.is_empty());
     let chart = Chart::new(sets)
         .block(block)
         .legend_position(named.then_some(LegendPosition::TopRight))
