@@ -31,7 +31,7 @@ use crate::parallel::side_by_side;
 /// How many captions [`ValidationTask::Captions`] shows, and answers [`ValidationTask::Vqa`].
 const SAMPLES: usize = 8;
 /// How many of the best and of the worst images [`ValidationTask::Retrieval`] shows.
-const RETRIEVALS: usize = 4;
+const RETRIEVALS: usize = 3;
 
 /// Whether to validate after this step.
 pub fn due(config: &TrainConfig, step: u64) -> bool {

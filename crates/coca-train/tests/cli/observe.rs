@@ -119,7 +119,7 @@ fn tensorboard_gets_every_measurement_and_forgets_what_is_repeated() {
     }
     let purge = &files[1][1];
     assert_eq!(
-        (purge.step, purge.session_log),
+        (purge.step, purge.session_log.clone()),
         (3, Some(SessionLog { status: 1 }))
     );
     let first = scalars(&files[0], "train/loss");

@@ -164,7 +164,11 @@ fn plot(frame: &mut Frame<'_>, area: Rect, title: &str, mut curves: Vec<Curve>, 
     let (first, last) = range(&|point| point.0);
     let (low, high) = range(&|point| point.1);
     // A flat curve is drawn in the middle.
-    let margin = ((high - low) * 0.05).max(high.abs() * 1e-3).max(1e-12);
+    let margin = if high > low {
+        (high - low) * 0.05
+    } else {
+        (high.abs() * 0.1).max(1e-9)
+    };
     let (low, high) = (low - margin, high + margin);
     let shown = |value: f64| {
         units::number(if logarithmic {
@@ -330,7 +334,7 @@ mod tests {
             .push(json!({ "step": 101, "loss": 0.0, "caption": -1.0 }));
         let screen = shown(&state, 120, 40);
         assert!(
-            screen.contains("losses (log scale)") && screen.contains("11.7"),
+            screen.contains("losses (log scale)") && screen.contains("13.18"),
             "{screen}"
         );
     }

@@ -12,7 +12,7 @@ const TICKS: f64 = 5.0;
 pub enum Values {
     /// Numbers.
     Number,
-    /// Numbers that are always on a linear scale.
+    /// Numbers on a linear scale that starts at zero.
     Linear,
     /// Fractions, shown as per cent.
     Fraction,
@@ -40,7 +40,8 @@ impl Axis {
         Some(match kind {
             Values::Number if low > 0.0 && high / low >= LOG_RATIO => Self::logarithmic(low, high),
             Values::Fraction => Self::fractions(low.min(0.0), high),
-            Values::Number | Values::Linear => Self::linear(low, high, label),
+            Values::Linear => Self::linear(low.min(0.0), high.max(0.0), label),
+            Values::Number => Self::linear(low, high, label),
         })
     }
 
@@ -66,12 +67,12 @@ impl Axis {
     }
 
     fn linear(low: f64, high: f64, label: impl Fn(f64, f64) -> String) -> Self {
-        // A flat curve lies in the middle.
-        let flat = (high - low) <= 1e-9 * high.abs().max(low.abs()).max(1e-300);
-        let margin = if flat {
-            high.abs().max(1e-6) * 0.1
-        } else {
-            (high - low) * 0.06
+        // A flat curve lies in the middle, but for zero, which is where an axis starts.
+        let flat = (high - low) <= 1e-9 * high.abs().max(low.abs());
+        let (high, margin) = match flat {
+            true if high == 0.0 => (1.0, 0.0),
+            true => (high, high.abs() * 0.1),
+            false => (high, (high - low) * 0.06),
         };
         let start = low - margin;
         // Zero is a good start for what is close to it.
@@ -168,7 +169,10 @@ fn nice_ticks(low: f64, high: f64, least: f64) -> impl Iterator<Item = f64> {
 
 /// A value with as many digits as a distance of `step` needs.
 fn label(value: f64, step: f64) -> String {
-    if value != 0.0 && !(1e-4..1e6).contains(&value.abs().max(step)) {
+    if value == 0.0 {
+        return "0".into();
+    }
+    if !(1e-4..1e6).contains(&value.abs().max(step)) {
         return format!("{value:.0e}");
     }
     let decimals = (-step.log10().floor()).clamp(0.0, 8.0) as usize;
@@ -204,7 +208,7 @@ mod tests {
         );
         assert_eq!(
             labels(&of(&[0.01, 0.9], Values::Linear)),
-            ["0.0", "0.2", "0.4", "0.6", "0.8"]
+            ["0", "0.2", "0.4", "0.6", "0.8"]
         );
         assert_eq!(
             labels(&of(&[0.3, 0.8], Values::Fraction)),

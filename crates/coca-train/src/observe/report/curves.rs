@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::axis::Values;
 use super::chart::{Chart, Kind, Series, value};
 use super::history::{History, Points};
-use super::smooth::{averaged, half_life, thinned, thinning};
+use super::smooth::{smoothed, thinned, thinning, width};
 use crate::observe::units;
 
 /// The losses, with what they are called in charts.
@@ -27,10 +27,10 @@ const KNOWN: [(&str, &str, Values); 3] = [
     ("samples_per_second", "Samples per second", Values::Linear),
 ];
 
-/// Charts of the losses, in training and on held-out data.
-pub fn losses(history: &History) -> Markup {
-    let charts = LOSSES.map(|(name, title)| {
-        let mut series = smoothed(history.training(name), "training", 0);
+/// Charts of everything that is measured while training, beside the same losses on held-out data.
+pub fn training(history: &History) -> Markup {
+    let losses = LOSSES.iter().map(|(name, title)| {
+        let mut series = smooth(history.training(name), "training", 0);
         for (at, set) in history.sets().into_iter().enumerate() {
             series.push(Series {
                 name: set.into(),
@@ -41,27 +41,23 @@ pub fn losses(history: &History) -> Markup {
         }
         series.retain(|series| !series.points.is_empty());
         Chart {
-            title: title.into(),
+            title: (*title).into(),
             values: Values::Number,
             series,
         }
     });
-    grid(&charts)
-}
-
-/// Charts of everything else that is measured while training.
-pub fn training(history: &History) -> Markup {
     let chart = |name: &str, title: String, values: Values| Chart {
         title,
         values,
         series: match name {
+            // It is smooth already, and its corners matter.
             "learning_rate" => vec![Series {
                 name: "training".into(),
                 look: 0,
                 points: thinned(&history.training(name)),
                 kind: Kind::Line,
             }],
-            name => smoothed(history.training(name), "training", 0),
+            name => smooth(history.training(name), "training", 0),
         },
     };
     let known = KNOWN
@@ -71,33 +67,23 @@ pub fn training(history: &History) -> Markup {
         LOSSES.iter().all(|(known, _)| known != name)
             && KNOWN.iter().all(|(known, ..)| known != name)
     });
-    let others = others.map(|name| {
-        let title = words(&name);
-        chart(&name, title, Values::Number)
-    });
-    grid(&known.chain(others).collect::<Vec<_>>())
+    let others = others.map(|name| chart(&name, title(&name), Values::Number));
+    grid(&losses.chain(known).chain(others).collect::<Vec<_>>())
 }
 
 /// How curves were made smooth, in a sentence.
 pub fn smoothing(history: &History) -> Markup {
-    let count = history.steps.len();
-    let Some(half_life) = half_life(count) else {
+    let points = history.training("loss");
+    let Some(width) = width(&points) else {
         return html! {};
     };
-    let thinning = thinning(count);
-    let steps = match history.steps.as_slice() {
-        [first, .., last] => {
-            let step = |line| crate::observe::line::step(line).unwrap_or_default() as f64;
-            (step(last) - step(first)) / (count - 1) as f64 * half_life
-        }
-        _ => half_life,
-    };
+    let thinning = thinning(points.len());
     html! {
         p.note {
             "Thin lines: logged values"
             @if thinning > 1 { ", the mean of each " (thinning) " neighbours" }
-            ". Thick lines: their exponential moving average with a half-life of "
-            (units::number(steps.round())) " steps. Dots: held-out data."
+            ". Thick lines: local linear fits to them, with Gaussian weights of standard deviation "
+            (units::number(width.round())) " steps. Dots: held-out data."
         }
     }
 }
@@ -105,15 +91,16 @@ pub fn smoothing(history: &History) -> Markup {
 /// Charts and a table of the metrics on held-out data.
 pub fn validation(history: &History) -> Markup {
     let mut charts = Vec::new();
-    let mut rows = Vec::new();
+    let mut sets = Vec::new();
     for set in history.sets() {
+        let mut rows = Vec::new();
         let mut groups: Vec<(String, Vec<Series>)> = Vec::new();
         for name in history.validation_names(set) {
             let points = history.validation(set, &name);
             let Some((group, metric)) = name.split_once('/') else {
                 continue;
             };
-            rows.push(Row::of(set, group, metric, &points));
+            rows.extend(Row::of(group, metric, &points));
             if group == "loss" {
                 continue;
             }
@@ -128,7 +115,7 @@ pub fn validation(history: &History) -> Markup {
             };
             if let Some((_, series)) = groups.get_mut(at) {
                 series.push(Series {
-                    name: metric.replace('_', " "),
+                    name: title(metric),
                     look: series.len(),
                     points: thinned(&points),
                     kind: Kind::Dots,
@@ -136,12 +123,9 @@ pub fn validation(history: &History) -> Markup {
             }
         }
         for (group, series) in groups {
-            let fractions = series
-                .iter()
-                .all(|s| is_fraction(&s.name.replace(' ', "_")));
             charts.push(Chart {
-                title: format!("{}, {set}", words(&group)),
-                values: if fractions {
+                title: format!("{}, {set}", title(&group)),
+                values: if is_fraction(&group) {
                     Values::Fraction
                 } else {
                     Values::Number
@@ -149,18 +133,18 @@ pub fn validation(history: &History) -> Markup {
                 series,
             });
         }
+        sets.push((set, rows));
     }
     // A single point is read from the table.
     charts.retain(|chart| chart.series.iter().any(|series| series.points.len() > 1));
     html! {
         (grid(&charts))
-        @if !rows.is_empty() { (table(&rows)) }
+        @if sets.iter().any(|(_, rows)| !rows.is_empty()) { (table(&sets)) }
     }
 }
 
 /// A measurement on a data set.
 struct Row {
-    set: String,
     task: String,
     metric: String,
     values: Values,
@@ -170,7 +154,7 @@ struct Row {
 }
 
 impl Row {
-    fn of(set: &str, task: &str, metric: &str, points: &Points) -> Option<Self> {
+    fn of(task: &str, metric: &str, points: &Points) -> Option<Self> {
         let less = task == "loss" || metric == "perplexity";
         let sign = if less { -1.0 } else { 1.0 };
         // The first of equals.
@@ -182,9 +166,8 @@ impl Row {
             }
         })?;
         Some(Self {
-            set: set.into(),
-            task: task.into(),
-            metric: metric.into(),
+            task: title(task),
+            metric: title(metric),
             values: if task != "loss" && is_fraction(metric) {
                 Values::Fraction
             } else {
@@ -197,20 +180,21 @@ impl Row {
     }
 }
 
-fn table(rows: &[Option<Row>]) -> Markup {
+fn table(sets: &[(&str, Vec<Row>)]) -> Markup {
     html! {
         div.scroll {
             table {
-                thead { tr { th { "data" } th { "task" } th { "metric" } th.n { "last" } th.n { "best" } th.n { "at step" } } }
-                tbody {
-                    @for row in rows.iter().flatten() {
-                        tr {
-                            td { (row.set) }
-                            td { (words(&row.task)) }
-                            td { (row.metric.replace('_', " ")) }
-                            td.n { (value(row.last.1, row.values)) }
-                            td.n title=(row.better) { (value(row.best.1, row.values)) }
-                            td.n { (units::count(row.best.0 as u64)) }
+                thead { tr { th { "metric" } th.n { "last" } th.n { "best" } th.n { "at step" } } }
+                @for (set, rows) in sets {
+                    tbody {
+                        tr { th.set colspan="4" { (set) } }
+                        @for row in rows {
+                            tr {
+                                td { span.task { (row.task) } " " (row.metric) }
+                                td.n { (value(row.last.1, row.values)) }
+                                td.n title=(row.better) { (value(row.best.1, row.values)) }
+                                td.n { (units::count(row.best.0 as u64)) }
+                            }
                         }
                     }
                 }
@@ -224,24 +208,43 @@ fn is_fraction(metric: &str) -> bool {
     !matches!(metric, "perplexity" | "cider")
 }
 
-fn smoothed(points: Points, name: &str, look: usize) -> Vec<Series> {
-    let series = |points: &Points, kind| Series {
+fn smooth(points: Points, name: &str, look: usize) -> Vec<Series> {
+    let points = thinned(&points);
+    let series = |points: Points, kind| Series {
         name: name.into(),
         look,
-        points: thinned(points),
+        points,
         kind,
     };
-    match half_life(points.len()) {
-        Some(half_life) => vec![
-            series(&points, Kind::Faint),
-            series(&averaged(&points, half_life), Kind::Line),
-        ],
-        None => vec![series(&points, Kind::Line)],
+    match width(&points) {
+        Some(width) => {
+            let smooth = smoothed(&points, width);
+            vec![series(points, Kind::Faint), series(smooth, Kind::Line)]
+        }
+        None => vec![series(points, Kind::Line)],
     }
 }
 
-/// `zero-shot` and `gradient_norm` as words.
-fn words(name: &str) -> String {
+/// What a task or a metric is called on the page.
+fn title(name: &str) -> String {
+    const TITLES: [(&str, &str); 8] = [
+        ("zero-shot", "Zero-shot classification"),
+        ("vqa", "Question answering"),
+        ("vqa_accuracy", "VQA accuracy"),
+        ("bleu4", "BLEU-4"),
+        ("rouge_l", "ROUGE-L"),
+        ("cider", "CIDEr"),
+        ("meteor", "METEOR"),
+        ("loss", "Losses"),
+    ];
+    if let Some((_, title)) = TITLES.iter().find(|(known, _)| *known == name) {
+        return (*title).into();
+    }
+    for (short, words) in [("i2t_r", "Image to text R@"), ("t2i_r", "Text to image R@")] {
+        if let Some(k) = name.strip_prefix(short) {
+            return format!("{words}{k}");
+        }
+    }
     let text = name.replace(['_', '/'], " ");
     let mut letters = text.chars();
     match letters.next() {
@@ -273,25 +276,24 @@ mod tests {
             );
         }
         let history = History::parse(&text);
-        let page = [losses(&history), training(&history), validation(&history)]
-            .map(maud::Markup::into_string)
+        let page = [training(&history), validation(&history)]
+            .map(Markup::into_string)
             .concat();
         for words in [
             "Captioning loss",
             "Learning rate",
             "Skipped steps",
-            "Vqa, pets",
+            "Question answering, pets",
             "Perplexity, pets",
         ] {
             assert!(page.contains(words), "{words}");
         }
-        assert!(
-            smoothing(&history)
-                .into_string()
-                .contains("half-life of 1 steps")
-        );
-        let lowest = "<td>pets</td><td>Loss</td><td>caption</td><td class=\"n\">40</td>\
-                      <td class=\"n\" title=\"lowest\">1</td><td class=\"n\">1</td>";
-        assert!(page.contains(lowest), "{page}");
+        let note = smoothing(&history).into_string();
+        assert!(note.contains("deviation 2 steps"), "{note}");
+        let lowest = "caption</td><td class=\"n\">40</td><td class=\"n\" title=\"lowest\">1</td>\
+                      <td class=\"n\">1</td>";
+        assert!(page.to_lowercase().contains(lowest), "{page}");
+        let exact = "Exact match</td><td class=\"n\">25.0 %</td>";
+        assert!(page.contains(exact), "{page}");
     }
 }

@@ -175,13 +175,18 @@ pub fn retrieval(history: &History, pictures: &Pictures) -> Markup {
 
 fn retrieved(example: &Value, pictures: &Pictures) -> Markup {
     let own = example["caption"].as_str().unwrap_or_default();
+    let found = example["found"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    let shown = found.iter().any(|found| found[0] == own);
     let number = |field: &str| units::count(example[field].as_u64().unwrap_or_default());
     html! {
         article.card {
             (picture(example["picture"].as_str(), pictures))
             div {
                 ul.texts {
-                    @for found in example["found"].as_array().into_iter().flatten() {
+                    @for found in found {
                         @let (text, cosine) = (found[0].as_str().unwrap_or_default(), found[1].as_f64());
                         li.own[text == own] {
                             span.step { (cosine.map(|c| format!("{c:.2}")).unwrap_or_default()) }
@@ -191,7 +196,7 @@ fn retrieved(example: &Value, pictures: &Pictures) -> Markup {
                 }
                 p.reference {
                     span.step { "own, place " (number("rank")) " of " (number("captions")) }
-                    (own)
+                    @if !shown { (own) }
                 }
                 p.key { (example["key"].as_str().unwrap_or_default()) }
             }

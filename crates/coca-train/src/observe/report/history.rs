@@ -79,12 +79,12 @@ impl History {
         curve(lines, |line| line.pointer(&pointer)?.as_f64())
     }
 
-    /// The names of the measurements of the training, in the order of their first appearance.
+    /// The names of the measurements of the training, sorted.
     pub fn training_names(&self) -> Vec<String> {
         names(self.steps.iter())
     }
 
-    /// The names of the measurements on a data set.
+    /// The names of the measurements on a data set, sorted.
     pub fn validation_names(&self, set: &str) -> Vec<String> {
         let lines = self.validations.iter();
         names(lines.filter(|line| line::validation(line) == Some(set)))
@@ -127,7 +127,17 @@ fn names<'a>(lines: impl Iterator<Item = &'a Value>) -> Vec<String> {
             names.push(name);
         }
     }
+    names.sort_by_cached_key(|name| natural(name));
     names
+}
+
+/// A key that puts `r5` before `r10`.
+fn natural(name: &str) -> (String, u64) {
+    let text = name.trim_end_matches(|c: char| c.is_ascii_digit());
+    let number = name
+        .get(text.len()..)
+        .and_then(|digits| digits.parse().ok());
+    (text.into(), number.unwrap_or(0))
 }
 
 #[cfg(test)]
@@ -144,6 +154,9 @@ mod tests {
         assert_eq!(history.validation("a", "vqa/exact_match"), [(2.0, 0.5)]);
         assert_eq!(history.validation_names("a"), ["vqa/exact_match"]);
         assert_eq!((history.sets(), history.unreadable), (vec!["a"], 2));
+        let mut names = ["r10", "r5", "b", "r1"];
+        names.sort_by_key(|name| natural(name));
+        assert_eq!(names, ["b", "r1", "r5", "r10"]);
         assert!(
             History::read(Path::new("nowhere"))
                 .unwrap_err()

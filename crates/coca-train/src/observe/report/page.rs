@@ -51,7 +51,7 @@ pub fn page(history: &History, record: &RunRecord, pictures: &Pictures) -> Marku
                     @if history.steps.is_empty() && history.validations.is_empty() {
                         p.note { "Nothing has been logged yet." }
                     }
-                    (section("Losses", curves::losses(history), Some(curves::smoothing(history))))
+                    (section("Training", curves::training(history), Some(curves::smoothing(history))))
                     (section("Held-out data", curves::validation(history), None))
                     (section("Captions", examples::captions(history, pictures),
                         Some(note("What the model wrote at which steps, newest first, and what the data say."))))
@@ -59,7 +59,6 @@ pub fn page(history: &History, record: &RunRecord, pictures: &Pictures) -> Marku
                         Some(note("What the model answered at which steps, newest first."))))
                     (section("Image to text retrieval", examples::retrieval(history, pictures),
                         Some(note("The captions closest to a picture, with their cosines, and the place of its own."))))
-                    (section("Training", curves::training(history), None))
                     (section("Data", data::sets(record), None))
                     @if !record.first_batch.is_empty() {
                         (section("First batch", data::first_batch(record, pictures),
@@ -151,7 +150,7 @@ mod tests {
         let html = rendered(&History::default(), &RunRecord::default());
         assert!(html.contains("Nothing has been logged yet"), "{html}");
         assert!(
-            !html.contains("<h2>Captions") && !html.contains("<h2>Losses"),
+            !html.contains("<h2>Captions") && !html.contains("<h2>Training"),
             "{html}"
         );
     }

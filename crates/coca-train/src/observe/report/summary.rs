@@ -26,7 +26,8 @@ pub fn state(record: &RunRecord) -> (String, &'static str) {
         Some(Some("finished")) => ("finished".into(), "good"),
         Some(Some("interrupted")) => ("interrupted".into(), "plain"),
         Some(Some(failed)) => (failed.into(), "bad"),
-        Some(None) => ("running".into(), "plain"),
+        // It may have been killed.
+        Some(None) => ("unfinished".into(), "plain"),
         None => ("unknown".into(), "plain"),
     }
 }
