@@ -39,18 +39,20 @@ for (const svg of document.querySelectorAll("svg[data-x]")) {
     svg.append(line);
     box.replaceChildren(`step ${step(at).toLocaleString("en")}`);
     nearest.forEach((point, index) => {
-      // A curve that has no point here says nothing about it.
-      if (Math.abs(point[0] - at) > 3) return;
       const row = document.createElement("div");
       const mark = document.createElement("i");
       mark.className = curves[index].look;
       row.append(mark, `${curves[index].name} `, Object.assign(document.createElement("b"), { textContent: value(point[1]) }));
+      // Held-out data are measured less often.
+      if (Math.abs(point[0] - at) > 3) row.append(` at ${step(point[0]).toLocaleString("en")}`);
       box.append(row);
     });
+    const figure = svg.parentElement.getBoundingClientRect();
+    const [beside, above] = [area.left - figure.left + at * scale, area.top - figure.top + top * scale];
     const right = (at - left) / width > 0.5;
-    box.style.left = right ? "auto" : `${at * scale + 10}px`;
-    box.style.right = right ? `${area.width - at * scale + 10}px` : "auto";
-    box.style.top = `${svg.offsetTop + top * scale}px`;
+    box.style.left = right ? "auto" : `${beside + 10}px`;
+    box.style.right = right ? `${figure.width - beside + 10}px` : "auto";
+    box.style.top = `${above}px`;
     box.hidden = false;
   });
   svg.addEventListener("pointerleave", () => {
