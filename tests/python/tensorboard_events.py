@@ -33,6 +33,7 @@ output = "out"
 steps = 4
 tokenizer = "train"
 log = { every = 1, checkpoint_every = 2, keep_checkpoints = 9, tensorboard = true }
+loss = { contrastive = 1.0, caption = 2.0, language_model = 0.1 }
 loader = { batch_size = 4, workers = 1 }
 optimizer = { learning_rate = 1e-3, warmup = 1 }
 data = [{ shards = "data.tar" }]

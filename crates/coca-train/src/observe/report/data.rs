@@ -53,13 +53,13 @@ fn texts(texts: &TextLengths) -> Markup {
                 dt { "counted" }
                 dd { "the first " (units::count(texts.batches)) " batches, " (units::count(texts.images)) " images, "
                     (units::count(count)) " texts" }
-                dt { "texts of an image" }
-                dd { (format!("{:.2}", count as f64 / texts.images.max(1) as f64)) " on average" }
-                dt { "length of a text" }
+                dt { "per image" }
+                dd { (format!("{:.2}", count as f64 / texts.images.max(1) as f64)) " texts on average" }
+                dt { "length" }
                 dd { (format!("{:.1}", sum as f64 / count.max(1) as f64))
                     " tokens on average, prefix, start and end included" }
-                dt { "images in the contrastive loss" }
-                dd { (share(texts.pairs, texts.images)) }
+                dt { "contrastive" }
+                dd { (share(texts.pairs, texts.images)) " of the images have a text for the contrastive loss" }
             }
         }
     }
@@ -73,7 +73,7 @@ pub fn first_batch(record: &RunRecord, pictures: &Pictures) -> Markup {
                 article.card {
                     (picture(Some(&example.picture), pictures))
                     div {
-                        ul.texts {
+                        ul.texts.all {
                             @for text in &example.texts {
                                 li {
                                     @if !text.prefix.is_empty() { span.prefix { (text.prefix) " " } }
