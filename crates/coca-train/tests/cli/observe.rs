@@ -56,9 +56,7 @@ fn events(output: &Path) -> Vec<Vec<Event>> {
 fn records(mut file: &[u8]) -> Vec<Event> {
     let masked = |data: &[u8]| {
         let crc = crc32c::crc32c(data);
-        ((crc >> 15) | (crc << 17))
-            .wrapping_add(0xa282_ead8)
-            .to_le_bytes()
+        crc.rotate_right(15).wrapping_add(0xa282_ead8).to_le_bytes()
     };
     let mut events = Vec::new();
     while !file.is_empty() {
