@@ -58,8 +58,13 @@ pub enum Event<'a> {
     Validating(u64),
     /// Validation is done, on every data set.
     Validated(&'a [Validated]),
-    /// A checkpoint of this step is written.
-    Saved(u64),
+    /// A checkpoint is written.
+    Saved {
+        /// Optimiser steps done.
+        step: u64,
+        /// How far the data were gone through.
+        data: &'a [SourceProgress],
+    },
     /// Nothing more comes.
     Ended {
         /// Optimiser steps done.
@@ -217,8 +222,8 @@ mod tests {
             warned: BTreeSet::new(),
             seconds: 0.0,
         };
-        observers.tell(&Event::Saved(1));
-        observers.tell(&Event::Saved(2));
+        observers.tell(&Event::Validating(1));
+        observers.tell(&Event::Validating(2));
         assert_eq!(*told.lock().unwrap(), 4);
         let shown = shown.lock().unwrap();
         assert_eq!(shown.len(), 1);

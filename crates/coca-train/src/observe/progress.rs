@@ -74,7 +74,7 @@ impl Observer for Progress {
                 }
                 gone_through(data).for_each(|text| eprintln!("{text}"));
             }
-            Event::Started(_) | Event::Saved(_) => {}
+            Event::Started(_) | Event::Saved { .. } => {}
         }
         Ok(())
     }

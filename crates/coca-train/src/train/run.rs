@@ -56,7 +56,7 @@ pub fn train(
         config,
         frame: &run.frame,
         parameters: run.model.num_params(),
-        device: format!("{device:?}"),
+        device: name(device),
         data: loader.progress(run.step),
         step: run.step,
     }));
@@ -198,7 +198,10 @@ impl Run {
             let interrupted = stop.load(Ordering::Relaxed);
             if last || interrupted || self.step.is_multiple_of(config.log.checkpoint_every) {
                 self.save(config)?;
-                observers.tell(&Event::Saved(self.step));
+                observers.tell(&Event::Saved {
+                    step: self.step,
+                    data: &loader.progress(self.step),
+                });
             }
             if interrupted && !last {
                 return Ok(Outcome::Interrupted(self.step));
@@ -273,6 +276,16 @@ impl Run {
             weights: block_on(save(&self.model))?,
             ..self.frame.clone()
         })
+    }
+}
+
+/// What a device is called in reports: burn's name for it, without the wrapper.
+fn name(device: &Device) -> String {
+    let name = format!("{device:?}");
+    let inner = name.strip_prefix("Device<");
+    match inner.and_then(|name| name.strip_suffix('>')) {
+        Some(inner) => inner.into(),
+        None => name,
     }
 }
 

@@ -108,7 +108,7 @@ impl State {
                 self.samples.clear();
                 found.iter().for_each(|set| self.note(&set.line));
             }
-            Event::Saved(step) => self.say(format!("saved step {step}")),
+            Event::Saved { step, .. } => self.say(format!("saved step {step}")),
             Event::Ended { .. } => {}
         }
     }

@@ -100,7 +100,10 @@ impl Observer for Report {
                 found.iter().try_for_each(|set| self.keep(&set.pictures))?;
                 self.write()
             }
-            Event::Saved(_) => self.write(),
+            Event::Saved { data, .. } => {
+                self.record.progress(data);
+                self.write()
+            }
             Event::Ended { step, ending, data } => {
                 self.record.progress(data);
                 self.record.end(*step, ending);

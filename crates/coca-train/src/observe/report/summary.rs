@@ -62,9 +62,17 @@ pub fn tiles(history: &History, record: &RunRecord) -> Markup {
             }
             @if let Some(samples) = samples { (tile("samples seen", &units::count(samples), None)) }
             @if record.model.parameters > 0 {
-                (tile("parameters", &format!("{} M", units::number(record.model.parameters as f64 / 1e6)), None))
+                (tile("parameters", &parameters(record.model.parameters), None))
             }
         }
+    }
+}
+
+/// A number of parameters, in millions where there are some.
+fn parameters(count: u64) -> String {
+    match count {
+        0..1_000_000 => units::count(count),
+        _ => format!("{} M", units::number(count as f64 / 1e6)),
     }
 }
 
