@@ -12,13 +12,14 @@ mod eval;
 mod folder;
 mod hub;
 mod memory;
+mod observe;
 mod parallel;
 mod train;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
@@ -49,7 +50,11 @@ enum Command {
         /// Change a field of the configuration, for example `optimizer.learning_rate=1e-3`.
         #[arg(long = "set", value_name = "KEY=VALUE")]
         changes: Vec<String>,
+        /// Show the run on the whole terminal: curves, speed, sample captions.
+        #[arg(long)]
+        dashboard: bool,
     },
+    Report(commands::report::Args),
     Eval(commands::eval::Args),
     Classify(commands::classify::Args),
     Caption(commands::caption::Args),
@@ -80,8 +85,10 @@ fn run(cli: Cli) -> Result<()> {
             config,
             resume,
             changes,
+            dashboard,
         } => {
-            let (config, base) = train::TrainConfig::read(&config, &changes)?;
+            let (mut config, base) = train::TrainConfig::read(&config, &changes)?;
+            config.log.dashboard |= dashboard;
             if config.threads > 1 {
                 // The threads are busy already; burn's own would only get in their way.
                 parallel::one_thread_within()?;
@@ -90,16 +97,7 @@ fn run(cli: Cli) -> Result<()> {
             let devices = DeviceKind::open_several(cli.device, config.devices)?;
             let stop = Arc::new(AtomicBool::new(false));
             let signal = Arc::clone(&stop);
-            ctrlc::set_handler(move || {
-                // A second Ctrl-C does not wait for the checkpoint.
-                if signal.swap(true, Ordering::Relaxed) {
-                    std::process::exit(130);
-                }
-                eprintln!(
-                    "stopping after this step and saving; press Ctrl-C again to quit at once"
-                );
-            })
-            .context("catching Ctrl-C")?;
+            ctrlc::set_handler(move || observe::interrupt(&signal)).context("catching Ctrl-C")?;
             match train::train(&config, &base, &devices, resume, &stop)? {
                 train::Outcome::Finished(model) => eprintln!("the model is in {}", model.display()),
                 train::Outcome::Interrupted(step) => {
@@ -118,5 +116,6 @@ fn run(cli: Cli) -> Result<()> {
         Command::Data(args) => commands::data::run(&args),
         Command::Info(args) => commands::info::run(&args),
         Command::Bench(args) => commands::bench::run(&args, &device),
+        Command::Report(args) => commands::report::run(&args),
     }
 }

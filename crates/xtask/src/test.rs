@@ -177,34 +177,57 @@ fn browser(project: &Project) -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// Model folders exchanged with open_clip, where it is installed.
+/// What other programs make of our files, each where it is installed: model folders in open_clip, event files in
+/// TensorBoard.
 fn python(project: &Project) -> Result<Outcome> {
     const NOT_INSTALLED: i32 = 77;
-    let mut check = tools::python();
-    check
-        .args(["-c", "import open_clip"])
-        .stderr(std::process::Stdio::null());
-    if !matches!(check.status(), Ok(status) if status.success()) {
-        return Ok(Outcome::Skipped(
-            "no Python with open_clip (pip install open_clip_torch==3.3.0; PYTHON names one)"
-                .into(),
-        ));
+    const INSTALL: &str = "pip install open_clip_torch==3.3.0 tensorboard; PYTHON names one";
+    let installed = |module: &str| {
+        let mut check = tools::python();
+        check
+            .args(["-c", &format!("import {module}")])
+            .stderr(std::process::Stdio::null());
+        matches!(check.status(), Ok(status) if status.success())
+    };
+    let checks = [
+        ("open_clip", "open_clip_parity.py", true),
+        ("tensorboard", "tensorboard_events.py", false),
+    ];
+    let (checks, missing): (Vec<_>, Vec<_>) = checks
+        .into_iter()
+        .partition(|(module, ..)| installed(module));
+    if checks.is_empty() {
+        let reason = format!("no Python with open_clip or tensorboard ({INSTALL})");
+        return Ok(Outcome::Skipped(reason));
+    }
+    for (module, script, _) in missing {
+        eprintln!("skipped {script}: no Python with {module} ({INSTALL})");
     }
     browser::build_native(project)?;
-    let mut command = tools::python();
-    command.arg(project.path("tests/python/open_clip_parity.py"));
-    command
-        .arg("--coca-train")
-        .arg(project.coca_train())
-        .arg("--model")
-        .arg(project.model());
-    match status(&mut command)? {
-        0 => Ok(Outcome::Passed),
-        NOT_INSTALLED => Ok(Outcome::Skipped(
-            "open_clip is not usable; see the messages above".into(),
-        )),
-        code => Ok(Outcome::Failed(format!("exit code {code}"))),
+    let mut unusable = Vec::new();
+    for (module, script, needs_model) in checks {
+        let mut command = tools::python();
+        command
+            .arg(project.path(&format!("tests/python/{script}")))
+            .arg("--coca-train")
+            .arg(project.coca_train());
+        if needs_model {
+            command.arg("--model").arg(project.model());
+        }
+        match status(&mut command)? {
+            0 => {}
+            NOT_INSTALLED => unusable.push(module),
+            code => return Ok(Outcome::Failed(format!("{script}: exit code {code}"))),
+        }
     }
+    Ok(if unusable.is_empty() {
+        Outcome::Passed
+    } else {
+        Outcome::Skipped(format!(
+            "{} not usable; see the messages above",
+            unusable.join(", ")
+        ))
+    })
 }
 
 #[cfg(test)]

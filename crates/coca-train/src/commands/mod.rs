@@ -16,6 +16,7 @@ pub mod info;
 mod labels;
 mod model;
 mod output;
+pub mod report;
 mod usage;
 
 pub use output::describe;

@@ -67,6 +67,14 @@ impl EvalSamples {
         self
     }
 
+    /// Those that are left whose key is wanted.
+    pub fn only(mut self, wanted: impl Fn(&str) -> bool) -> Self {
+        let left = self.chosen.as_slice().iter().copied();
+        let chosen: Vec<usize> = left.filter(|&at| wanted(&self.data.key(at))).collect();
+        self.chosen = chosen.into_iter();
+        self
+    }
+
     fn read(&self, index: usize) -> Result<EvalSample> {
         let raw = self.data.read(index)?;
         let record = self.data.record(index, &raw)?;
@@ -135,6 +143,9 @@ mod tests {
                 .chosen
                 .collect()
         };
+        let only = read_samples(&"{0..1}.tar".into(), dir.path()).unwrap();
+        let only: Vec<usize> = only.only(|key| "bd".contains(key)).chosen.collect();
+        assert_eq!(only, [1, 3]);
         assert_eq!(
             [spread(2), spread(0), spread(9)],
             [vec![0, 2], vec![], vec![0, 1, 2, 3, 4]]

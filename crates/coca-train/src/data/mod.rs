@@ -51,7 +51,7 @@ pub use dataset::DataSet;
 pub use error::Error;
 pub use eval::{EvalSample, EvalSamples, read_data, read_samples};
 pub use files::Files;
-pub use loader::{Loader, LoaderSetup};
+pub use loader::{Loader, LoaderSetup, Log, SourceProgress};
 pub use mix::{Purpose, permutation, stream};
 pub use reader::RawSample;
 pub use record::{Record, label_text};

@@ -15,6 +15,7 @@ mod ranking;
 mod retrieving;
 mod rouge;
 mod runner;
+mod sample_answers;
 mod summary;
 mod templates;
 mod vqa_accuracy;
@@ -27,8 +28,9 @@ pub use classifying::{ZeroShot, classify_images};
 use confusion::Confusion;
 pub use meteor::Meteor;
 pub use names::ClassNames;
-pub use retrieving::retrieve;
+pub use retrieving::{retrieve, retrieve_with_examples};
 pub use runner::Runner;
+pub use sample_answers::sample_answers;
 pub use summary::Summary;
 pub use templates::Templates;
 

@@ -8,7 +8,6 @@ mod ema;
 mod golden;
 mod gradients;
 mod init;
-mod metrics;
 mod optimizer;
 mod parameters;
 mod patch_dropout;

@@ -6,23 +6,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+use burn::module::Module;
 use burn::tensor::Device;
 use coca_model::Coca;
 use coca_model::preprocess::Preprocessor;
 use coca_model::weights::{ModelFolder, save};
-use indicatif::{ProgressBar, ProgressStyle};
 use pollster::block_on;
 
 use super::ema::Ema;
 use super::gradients::Plan;
 use super::init::Initial;
-use super::metrics::Metrics;
 use super::parameters::Parameters;
 use super::trainer::{Skipped, Trainer};
 use super::window::Window;
 use super::{Optimizer, TrainConfig, advice, checkpoint, validate};
-use crate::data::{Loader, LoaderSetup};
+use crate::data::{Loader, LoaderSetup, Log};
 use crate::folder;
+use crate::observe::{Ending, Event, Observers, Started};
 
 /// How training ended.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,7 +40,7 @@ pub fn train(
     base: &Path,
     devices: &[Device],
     resume: bool,
-    stop: &AtomicBool,
+    stop: &Arc<AtomicBool>,
 ) -> Result<Outcome> {
     let output = base.join(&config.output);
     std::fs::create_dir_all(&output).with_context(|| format!("creating {}", output.display()))?;
@@ -52,59 +52,136 @@ pub fn train(
     }
     checkpoint::tidy(&output);
     validate::check(config, base)?;
-    let (mut trainer, frame) = start(config, base, &output, devices, resume)?;
-    let device = &trainer.plan.lanes[0].clone();
-    let metrics = Metrics::open(&output, trainer.step)?;
-    let bar = progress_bar(config, trainer.step);
-    let loader = loader(config, base, &frame, &bar)?;
-    let mut window = Window::new();
-    // None, if only the finished model is missing.
-    let left = usize::try_from(config.steps.saturating_sub(trainer.step))?;
-    for batch in loader.start_at(trainer.step)?.take(left) {
-        let batch = batch?;
-        let report = trainer.step(config, &batch)?;
-        if report.skipped {
-            bar.suspend(|| warn(&format!("step {} was skipped: {report}", trainer.step)));
-        }
-        window.add(batch.batch_size, report);
-        bar.inc(batch.batch_size as u64);
-        let step = trainer.step;
-        if step.is_multiple_of(config.log.every) || step == config.steps {
-            let line = window.line(&trainer, config.loss);
-            bar.set_message(describe(&line));
-            metrics.write(&line)?;
-        }
-        if validate::due(config, step) {
-            let started = Instant::now();
-            let model = trainer.validated(config);
-            for line in validate::run(config, base, &frame, &model, device, step)? {
-                metrics.write(&line)?;
+    let (trainer, frame) = start(config, base, &output, devices, resume)?;
+    let mut observers = Observers::open(config, &output, trainer.step, stop)?;
+    let loader = loader(config, base, &frame, observers.messages())?;
+    observers.tell(&Event::Started(&Started {
+        config,
+        frame: &frame,
+        parameters: trainer.model.num_params(),
+        device: name(&trainer.plan.lanes[0]),
+        data: loader.progress(trainer.step),
+        step: trainer.step,
+    }));
+    let mut run = Run {
+        config,
+        base,
+        output,
+        frame,
+        trainer,
+    };
+    let outcome = run.finish(&loader, &mut observers, stop);
+    let step = run.trainer.step;
+    observers.tell(&Event::Ended {
+        step,
+        ending: &match &outcome {
+            Ok(Outcome::Finished(_)) => Ending::Finished,
+            Ok(Outcome::Interrupted(_)) => Ending::Interrupted,
+            Err(error) => Ending::Failed(format!("{error:#}")),
+        },
+        data: &loader.progress(step),
+    });
+    outcome
+}
+
+/// A run under way.
+struct Run<'a> {
+    config: &'a TrainConfig,
+    /// Where relative paths of the configuration start.
+    base: &'a Path,
+    /// Where everything goes.
+    output: PathBuf,
+    /// Everything of the model folder but the weights, which are the trainer's.
+    frame: ModelFolder,
+    trainer: Trainer,
+}
+
+impl Run<'_> {
+    /// The steps that are left, with everything that happens between them, and the finished model.
+    fn finish(
+        &mut self,
+        loader: &Loader,
+        observers: &mut Observers,
+        stop: &AtomicBool,
+    ) -> Result<Outcome> {
+        let config = self.config;
+        let mut window = Window::new(config, self.trainer.step, observers.seconds());
+        // None, if only the finished model is missing.
+        let left = usize::try_from(config.steps.saturating_sub(self.trainer.step))?;
+        for batch in loader.start_at(self.trainer.step)?.take(left) {
+            let batch = batch?;
+            let report = self.trainer.step(config, &batch)?;
+            let step = self.trainer.step;
+            if report.skipped {
+                let warn = observers.messages();
+                warn(&format!("warning: step {step} was skipped: {report}"));
             }
-            window.pause(started.elapsed());
+            window.add(batch.batch_size, report);
+            observers.tell(&Event::Stepped {
+                step,
+                batch: &batch,
+            });
+            if step.is_multiple_of(config.log.every) || step == config.steps {
+                let line = window.line(&self.trainer, config.loss);
+                observers.tell(&Event::Logged(&line));
+            }
+            if validate::due(config, step) {
+                self.validate(observers, &mut window)?;
+            }
+            let last = step >= config.steps;
+            let interrupted = stop.load(Ordering::Relaxed);
+            if last || interrupted || step.is_multiple_of(config.log.checkpoint_every) {
+                let folder = self.folder(&self.trainer.model)?;
+                checkpoint::save(&self.output, &folder, &self.trainer, config)?;
+                observers.tell(&Event::Saved {
+                    step,
+                    data: &loader.progress(step),
+                });
+            }
+            if interrupted && !last {
+                return Ok(Outcome::Interrupted(step));
+            }
         }
-        let last = step >= config.steps;
-        let interrupted = stop.load(Ordering::Relaxed);
-        if last || interrupted || step.is_multiple_of(config.log.checkpoint_every) {
-            let folder = model_folder(&trainer.model, &frame)?;
-            checkpoint::save(&output, &folder, &trainer, config)?;
-        }
-        if interrupted && !last {
-            bar.abandon();
-            return Ok(Outcome::Interrupted(step));
-        }
+        let mut finished = self.folder(&self.trainer.finished(config))?;
+        finished.coca.self_test = Some(folder::self_test(&finished, self.device())?);
+        let model = self.output.join("model");
+        folder::write(&finished, &model, None, u64::MAX)?;
+        Ok(Outcome::Finished(model))
     }
-    bar.finish();
-    for data in loader.progress(trainer.step) {
-        eprintln!(
-            "{}: {} samples, gone through {:.1} times, {} broken",
-            data.shards, data.samples, data.epochs, data.broken
-        );
+
+    fn validate(&self, observers: &mut Observers, window: &mut Window) -> Result<()> {
+        let started = Instant::now();
+        let step = self.trainer.step;
+        observers.tell(&Event::Validating(step));
+        let model = self.trainer.validated(self.config);
+        let mut found = validate::run(
+            self.config,
+            self.base,
+            &self.frame,
+            &model,
+            self.device(),
+            step,
+            &observers.messages(),
+        )?;
+        window.pause(started.elapsed());
+        for set in &mut found {
+            window.stamp(&mut set.line);
+        }
+        observers.tell(&Event::Validated(&found));
+        Ok(())
     }
-    let model = output.join("model");
-    let mut finished = model_folder(&trainer.finished(config), &frame)?;
-    finished.coca.self_test = Some(folder::self_test(&finished, device)?);
-    folder::write(&finished, &model, None, u64::MAX)?;
-    Ok(Outcome::Finished(model))
+
+    fn device(&self) -> &Device {
+        &self.trainer.plan.lanes[0]
+    }
+
+    /// The model folder of a model.
+    fn folder(&self, model: &Coca) -> Result<ModelFolder> {
+        Ok(ModelFolder {
+            weights: block_on(save(model))?,
+            ..self.frame.clone()
+        })
+    }
 }
 
 /// The trainer at its first step or at its last checkpoint, and everything of the model folder but the weights.
@@ -155,13 +232,7 @@ fn warn(line: &str) {
     eprintln!("warning: {line}");
 }
 
-fn loader(
-    config: &TrainConfig,
-    base: &Path,
-    frame: &ModelFolder,
-    bar: &ProgressBar,
-) -> Result<Loader> {
-    let bar = bar.clone();
+fn loader(config: &TrainConfig, base: &Path, frame: &ModelFolder, log: Log) -> Result<Loader> {
     Ok(Loader::open(LoaderSetup {
         data: &config.data,
         augment: &config.augment,
@@ -170,34 +241,16 @@ fn loader(
         preprocessor: Preprocessor::new(frame.preprocess_cfg.clone())?,
         tokenizer: Arc::new(frame.tokenizer.clone()),
         context_length: frame.model_cfg.text_cfg.context_length,
-        log: Arc::new(move |line| bar.suspend(|| eprintln!("{line}"))),
+        log,
     })?)
 }
 
-/// The model folder of a model.
-fn model_folder(model: &Coca, frame: &ModelFolder) -> Result<ModelFolder> {
-    Ok(ModelFolder {
-        weights: block_on(save(model))?,
-        ..frame.clone()
-    })
-}
-
-fn progress_bar(config: &TrainConfig, step: u64) -> ProgressBar {
-    let batch = config.loader.batch_size as u64;
-    let style =
-        "{bar:30} {percent:>3}% {human_pos}/{human_len} samples, {per_sec}, {eta} left  {msg}";
-    let bar = ProgressBar::new(config.steps * batch).with_position(step * batch);
-    bar.reset_eta();
-    bar.with_style(
-        ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()),
-    )
-}
-
-/// The losses of a metrics line, short.
-fn describe(line: &serde_json::Value) -> String {
-    ["loss", "contrastive", "caption", "language_model"]
-        .into_iter()
-        .filter_map(|name| Some(format!("{name} {:.3}", line[name].as_f64()?)))
-        .collect::<Vec<_>>()
-        .join(" ")
+/// What a device is called in reports: burn's name for it, without the wrapper.
+fn name(device: &Device) -> String {
+    let name = format!("{device:?}");
+    let inner = name.strip_prefix("Device<");
+    match inner.and_then(|name| name.strip_suffix('>')) {
+        Some(inner) => inner.into(),
+        None => name,
+    }
 }

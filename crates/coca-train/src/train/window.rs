@@ -4,29 +4,41 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::TrainConfig;
 use super::config::LossConfig;
 use super::trainer::{StepReport, Trainer};
+use crate::observe;
 
 /// Reports of the steps since the last logged one.
 pub struct Window {
     since: Instant,
-    samples: usize,
+    /// What `seconds` counts from.
+    began: Instant,
+    seconds_before: f64,
+    /// Images since the run began.
+    samples: u64,
+    /// And since the last logged step.
+    new_samples: usize,
     reports: Vec<StepReport>,
 }
 
 impl Window {
-    /// An empty window that starts now.
-    pub fn new() -> Self {
+    /// An empty window that starts now, after `step` steps and `seconds_before` seconds of an interrupted run.
+    pub fn new(config: &TrainConfig, step: u64, seconds_before: f64) -> Self {
         Self {
             since: Instant::now(),
-            samples: 0,
+            began: Instant::now(),
+            seconds_before,
+            samples: step * config.loader.batch_size as u64,
+            new_samples: 0,
             reports: Vec::new(),
         }
     }
 
     /// One more step, of this many images.
     pub fn add(&mut self, samples: usize, report: StepReport) {
-        self.samples += samples;
+        self.samples += samples as u64;
+        self.new_samples += samples;
         self.reports.push(report);
     }
 
@@ -69,9 +81,20 @@ impl Window {
             line["skipped_steps"] = json!(trainer.skipped.total);
         }
         line["samples_per_second"] =
-            json!(self.samples as f64 / self.since.elapsed().as_secs_f64());
-        *self = Self::new();
+            json!(self.new_samples as f64 / self.since.elapsed().as_secs_f64());
+        self.stamp(&mut line);
+        self.since = Instant::now();
+        self.new_samples = 0;
+        self.reports.clear();
         line
+    }
+
+    /// Notes in a line when it is written.
+    pub fn stamp(&self, line: &mut Value) {
+        let seconds = self.seconds_before + self.began.elapsed().as_secs_f64();
+        line["time"] = json!(observe::now());
+        line["seconds"] = json!((seconds * 1000.0).round() / 1000.0);
+        line["samples"] = json!(self.samples);
     }
 
     fn mean(&self, part: impl Fn(&StepReport) -> Option<f64>) -> Option<f64> {

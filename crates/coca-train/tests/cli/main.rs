@@ -8,6 +8,7 @@ mod fixture;
 mod hub;
 mod infer;
 mod memory;
+mod observe;
 mod resume;
 mod train;
 mod usage;

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::ShardSpec;
 
-/// Intervals, in steps.
+/// What is written and shown, and how often, in steps.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogConfig {
@@ -17,6 +17,12 @@ pub struct LogConfig {
     pub keep_checkpoints: usize,
     /// Between validations; 0 for one at the end only.
     pub validate_every: u64,
+    /// Whether `report.html` is written, at every validation and checkpoint and at the end.
+    pub report: bool,
+    /// Whether TensorBoard's event files are written.
+    pub tensorboard: bool,
+    /// Whether the run is shown on the whole terminal instead of a progress bar.
+    pub dashboard: bool,
 }
 
 impl Default for LogConfig {
@@ -26,6 +32,9 @@ impl Default for LogConfig {
             checkpoint_every: 1000,
             keep_checkpoints: 2,
             validate_every: 0,
+            report: true,
+            tensorboard: false,
+            dashboard: false,
         }
     }
 }
