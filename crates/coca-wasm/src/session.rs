@@ -4,11 +4,11 @@ use std::ops::ControlFlow;
 
 use burn::module::Module;
 use burn::tensor::Device;
+use coca_model::Coca;
 use coca_model::generate::GenerateOptions;
 use coca_model::tasks::{
     Answer, CaptionOptions, EncodedImages, Predictor, PreparedImage, TextEvent, ZeroShotClassifier,
 };
-use coca_model::Coca;
 use coca_model::weights::{Description, SelfTest};
 use js_sys::Function;
 use serde::Serialize;

@@ -37,7 +37,10 @@ fn large(project: &Project) -> Result<()> {
             continue;
         }
         let mut convert = std::process::Command::new(project.coca_train());
-        convert.arg("convert").arg(format!("random:{preset}")).arg(&model);
+        convert
+            .arg("convert")
+            .arg(format!("random:{preset}"))
+            .arg(&model);
         command::run(convert.args(["--dtype", dtype]))?;
     }
     command::run(tests.env("COCA_LARGE", folder))

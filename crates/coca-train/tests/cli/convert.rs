@@ -84,12 +84,24 @@ fn quantised_weights_are_small_sharded_and_described() {
     let size = |model: &str| info(model)["bytes"].as_u64().unwrap();
     for (dtype, share) in [("q8", 0.36), ("q4", 0.30)] {
         let out = folder.path().join(dtype).to_str().unwrap().to_owned();
-        let args = ["convert", &model, &out, "--dtype", dtype, "--report", "--shard-size", "20kB"];
+        let args = [
+            "convert",
+            &model,
+            &out,
+            "--dtype",
+            dtype,
+            "--report",
+            "--shard-size",
+            "20kB",
+        ];
         let report = json_lines(&args).remove(0);
         let least = if dtype == "q8" { 0.999 } else { 0.97 };
         for cosine in ["image_cosine", "text_cosine"] {
             let found = report[cosine]["least"].as_f64().unwrap();
-            assert!((least..=1.000_001).contains(&found), "{dtype} {cosine}: {found}");
+            assert!(
+                (least..=1.000_001).contains(&found),
+                "{dtype} {cosine}: {found}"
+            );
         }
         assert!(report["top1_agreement"].as_f64().unwrap() <= 1.0);
         let found = size(&out) as f64 / size(&model) as f64;
@@ -98,14 +110,25 @@ fn quantised_weights_are_small_sharded_and_described() {
             serde_json::from_slice(&fs::read(format!("{out}/coca.json")).unwrap()).unwrap();
         assert_eq!(json["quantisation"]["dtype"], dtype);
         let shards = json["files"].as_object().unwrap().keys();
-        let shards: Vec<_> = shards.filter(|name| name.ends_with(".safetensors")).collect();
+        let shards: Vec<_> = shards
+            .filter(|name| name.ends_with(".safetensors"))
+            .collect();
         assert!(shards.len() > 1, "{shards:?}");
         let dtypes = info(&out)["dtype"].as_str().unwrap().to_owned();
-        assert!(dtypes.contains(&dtype.to_uppercase()) && dtypes.contains("F16"), "{dtypes}");
+        assert!(
+            dtypes.contains(&dtype.to_uppercase()) && dtypes.contains("F16"),
+            "{dtypes}"
+        );
         // Back to floats, nothing is said about a quantisation.
         let back = format!("{out}-back");
-        coca_train(&["convert", &out, &back, "--dtype", "f32"]).assert().success();
-        assert!(!fs::read_to_string(format!("{back}/coca.json")).unwrap().contains("quantisation"));
+        coca_train(&["convert", &out, &back, "--dtype", "f32"])
+            .assert()
+            .success();
+        assert!(
+            !fs::read_to_string(format!("{back}/coca.json"))
+                .unwrap()
+                .contains("quantisation")
+        );
     }
 }
 

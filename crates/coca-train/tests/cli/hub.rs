@@ -40,7 +40,11 @@ impl Hub {
         for entry in fs::read_dir(folder).unwrap().flatten() {
             let name = entry.file_name().into_string().unwrap();
             let bytes = fs::read(entry.path()).unwrap();
-            state.lock().unwrap().files.insert(format!("/owner/tiny/resolve/main/{name}"), bytes);
+            state
+                .lock()
+                .unwrap()
+                .files
+                .insert(format!("/owner/tiny/resolve/main/{name}"), bytes);
         }
         let shared = Arc::clone(&state);
         // `localhost` is another host than 127.0.0.1, as storage is another than the hub.
@@ -66,7 +70,8 @@ impl Hub {
     /// The requests since the last call, for the weights only.
     fn weight_requests(&self) -> Vec<(String, Option<String>)> {
         let requests = std::mem::take(&mut self.state.lock().unwrap().requests);
-        let of_weights = |(path, _): &(String, _)| path.contains(".safetensors") && !path.contains("index");
+        let of_weights =
+            |(path, _): &(String, _)| path.contains(".safetensors") && !path.contains("index");
         requests.into_iter().filter(of_weights).collect()
     }
 }
@@ -89,7 +94,9 @@ fn answer(stream: TcpStream, state: &Mutex<State>, storage: &str) {
         }
     }
     let mut state = state.lock().unwrap();
-    state.requests.push((path.clone(), headers.get("range").cloned()));
+    state
+        .requests
+        .push((path.clone(), headers.get("range").cloned()));
     let on_storage = path.strip_prefix("/storage");
     match on_storage {
         Some(_) => state.leaked |= headers.contains_key("authorization"),
@@ -103,7 +110,11 @@ fn answer(stream: TcpStream, state: &Mutex<State>, storage: &str) {
         let size = body.len().to_string();
         let to = format!("{storage}/storage{path}");
         let linked = format!("\"{hash}\"");
-        let headers = [("location", to.as_str()), ("x-linked-etag", &linked), ("x-linked-size", &size)];
+        let headers = [
+            ("location", to.as_str()),
+            ("x-linked-etag", &linked),
+            ("x-linked-size", &size),
+        ];
         return send(stream, "302 Found", &headers, b"", None);
     }
     let drop = on_storage.and_then(|_| (!state.drops.is_empty()).then(|| state.drops.remove(0)));
@@ -112,21 +123,44 @@ fn answer(stream: TcpStream, state: &Mutex<State>, storage: &str) {
     }
     // The storage has tags of its own.
     let etag = format!("\"storage-{}\"", &hash[..8]);
-    let start = headers.get("range").and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
+    let start = headers.get("range").and_then(|range| {
+        range
+            .strip_prefix("bytes=")?
+            .strip_suffix('-')?
+            .parse()
+            .ok()
+    });
     let current = headers.get("if-range").is_none_or(|tag| *tag == etag);
     match start.filter(|_| current) {
-        Some(start) if start >= body.len() => send(stream, "416 Range Not Satisfiable", &[], b"", None),
+        Some(start) if start >= body.len() => {
+            send(stream, "416 Range Not Satisfiable", &[], b"", None)
+        }
         Some(start) => {
             let range = format!("bytes {start}-{}/{}", body.len() - 1, body.len());
             let headers = [("content-range", range.as_str()), ("etag", etag.as_str())];
-            send(stream, "206 Partial Content", &headers, &body[start..], drop);
+            send(
+                stream,
+                "206 Partial Content",
+                &headers,
+                &body[start..],
+                drop,
+            );
         }
         None => send(stream, "200 OK", &[("etag", etag.as_str())], &body, drop),
     }
 }
 
-fn send(mut stream: TcpStream, status: &str, headers: &[(&str, &str)], body: &[u8], drop: Option<usize>) {
-    let mut head = format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
+fn send(
+    mut stream: TcpStream,
+    status: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+    drop: Option<usize>,
+) {
+    let mut head = format!(
+        "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n",
+        body.len()
+    );
     for (name, value) in headers {
         head += &format!("{name}: {value}\r\n");
     }
@@ -137,7 +171,11 @@ fn send(mut stream: TcpStream, status: &str, headers: &[(&str, &str)], body: &[u
 }
 
 fn succeeded(output: &std::process::Output) {
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 #[test]
@@ -147,20 +185,33 @@ fn a_repository_is_downloaded_once_and_its_token_stays_with_the_hub() {
     let hub = Hub::start(&model());
     succeeded(&hub.convert(&cache, "hf:owner/tiny", &out));
     let weights = "open_clip_model.safetensors";
-    assert_eq!(fs::read(out.join(weights)).unwrap(), fs::read(Path::new(&model()).join(weights)).unwrap());
+    assert_eq!(
+        fs::read(out.join(weights)).unwrap(),
+        fs::read(Path::new(&model()).join(weights)).unwrap()
+    );
     {
         let state = hub.state.lock().unwrap();
         assert_eq!(state.token.as_deref(), Some("Bearer hf_secret"));
         assert!(!state.leaked, "the storage saw the token");
     }
-    assert_eq!(hub.weight_requests().len(), 2, "the hub, and where it sends us");
+    assert_eq!(
+        hub.weight_requests().len(),
+        2,
+        "the hub, and where it sends us"
+    );
     succeeded(&hub.convert(&cache, "hf:owner/tiny", &out));
     // Asked again, not transferred again: the body of an unchanged file is not read.
-    let left: Vec<_> = walk(&cache).into_iter().filter(|name| name.ends_with(".part")).collect();
+    let left: Vec<_> = walk(&cache)
+        .into_iter()
+        .filter(|name| name.ends_with(".part"))
+        .collect();
     assert!(left.is_empty(), "{left:?}");
     // The address of the folder is as good as its name, and every command takes either.
     let address = format!("{}/owner/tiny/resolve/main/", hub.address);
-    let info = coca_train(&["info", &address, "--json"]).env("COCA_CACHE", &cache).output().unwrap();
+    let info = coca_train(&["info", &address, "--json"])
+        .env("COCA_CACHE", &cache)
+        .output()
+        .unwrap();
     succeeded(&info);
 }
 
@@ -177,7 +228,11 @@ fn a_dropped_connection_is_taken_up_where_it_was() {
         .filter(|(path, _)| path.starts_with("/storage"))
         .map(|(_, range)| range)
         .collect();
-    let expected = [None, Some("bytes=1000-".to_owned()), Some("bytes=3000-".to_owned())];
+    let expected = [
+        None,
+        Some("bytes=1000-".to_owned()),
+        Some("bytes=3000-".to_owned()),
+    ];
     assert_eq!(ranges, expected);
 }
 
@@ -189,7 +244,10 @@ fn what_an_earlier_run_left_is_taken_up_unless_the_file_changed() {
     hub.state.lock().unwrap().drops = vec![5000, 0, 0, 0, 0, 0];
     let output = hub.convert(&cache, "hf:owner/tiny", &out);
     let message = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(!output.status.success() && message.contains("open_clip_model.safetensors"), "{message}");
+    assert!(
+        !output.status.success() && message.contains("open_clip_model.safetensors"),
+        "{message}"
+    );
     assert!(!out.exists());
     hub.weight_requests();
     hub.state.lock().unwrap().drops.clear();
@@ -206,8 +264,15 @@ fn damaged_downloads_are_refused_and_nothing_is_kept() {
     hub.state.lock().unwrap().damaged = true;
     let output = hub.convert(&cache, "hf:owner/tiny", &out);
     let message = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(!output.status.success() && message.contains("SHA-256"), "{message}");
-    assert!(walk(&cache).iter().all(|name| name != "open_clip_model.safetensors"));
+    assert!(
+        !output.status.success() && message.contains("SHA-256"),
+        "{message}"
+    );
+    assert!(
+        walk(&cache)
+            .iter()
+            .all(|name| name != "open_clip_model.safetensors")
+    );
     hub.state.lock().unwrap().damaged = false;
     succeeded(&hub.convert(&cache, "hf:owner/tiny", &out));
 }
@@ -221,7 +286,11 @@ fn sources_that_are_not_there_are_said_to_be_so() {
         ("hf:owner", "hf:owner/name", 2),
         ("http://127.0.0.1:9/model/", "reached", 1),
     ] {
-        let output = hub.convert(&folder.path().join("cache"), source, &folder.path().join("out"));
+        let output = hub.convert(
+            &folder.path().join("cache"),
+            source,
+            &folder.path().join("out"),
+        );
         let message = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(code), "{source}: {message}");
         assert!(message.contains(word), "{source}: {message}");
