@@ -3,6 +3,7 @@
 //! A folder is mirrored into the user's cache and used from there. `HF_ENDPOINT` and `HF_TOKEN` mean what they mean to
 //! the hub's own client; `COCA_CACHE` is another place for the cache. Without a network, what is there is used.
 
+mod address;
 mod download;
 mod record;
 
@@ -11,9 +12,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use coca_model::weights::{CocaJson, ModelFolder, ShardIndex};
 use sha2::{Digest, Sha256};
-use url::Url;
 
 use crate::commands::UsageError;
+use address::Address;
 use download::{Client, Fetched};
 
 /// Where the hub is if `HF_ENDPOINT` does not say otherwise.
@@ -29,7 +30,7 @@ pub fn local(source: &Path) -> Result<PathBuf> {
 }
 
 /// The address of the folder that `source` names, ending in a slash; none if it is a path.
-fn address(source: &str) -> Result<Option<Url>> {
+fn address(source: &str) -> Result<Option<Address>> {
     if let Some(repository) = source.strip_prefix("hf:") {
         let endpoint = std::env::var("HF_ENDPOINT")
             .ok()
@@ -39,15 +40,11 @@ fn address(source: &str) -> Result<Option<Url>> {
     if !source.starts_with("https://") && !source.starts_with("http://") {
         return Ok(None);
     }
-    let mut url = Url::parse(source).with_context(|| format!("{source} is not an address"))?;
-    if !url.path().ends_with('/') {
-        url.set_path(&format!("{}/", url.path()));
-    }
-    Ok(Some(url))
+    Address::folder(source).map(Some)
 }
 
 /// The address of a repository's files: `owner/name` or `owner/name@revision`.
-fn repository_address(endpoint: &str, repository: &str) -> Result<Url> {
+fn repository_address(endpoint: &str, repository: &str) -> Result<Address> {
     let (name, revision) = repository.split_once('@').unwrap_or((repository, "main"));
     let plain = |part: &str| {
         !part.is_empty()
@@ -66,7 +63,7 @@ fn repository_address(endpoint: &str, repository: &str) -> Result<Url> {
     }
     // A revision may be `refs/pr/1`, which the hub wants as one part.
     let revision = revision.replace('/', "%2F");
-    Url::parse(&format!(
+    Address::parse(&format!(
         "{}/{name}/resolve/{revision}/",
         endpoint.trim_end_matches('/')
     ))
@@ -74,7 +71,7 @@ fn repository_address(endpoint: &str, repository: &str) -> Result<Url> {
 }
 
 /// Downloads what a model consists of, unless it is there and current; gives the folder.
-fn mirror(folder: &Url) -> Result<PathBuf> {
+fn mirror(folder: &Address) -> Result<PathBuf> {
     let place = cache()?.join(slug(folder));
     std::fs::create_dir_all(&place).with_context(|| format!("creating {}", place.display()))?;
     let mut files = Files {
@@ -95,15 +92,14 @@ fn mirror(folder: &Url) -> Result<PathBuf> {
 
 struct Files<'a> {
     client: Client,
-    folder: &'a Url,
+    folder: &'a Address,
     place: &'a Path,
 }
 
 impl Files<'_> {
     /// Brings a file up to date; false if the folder has none of this name.
     fn get(&mut self, name: &str) -> Result<bool> {
-        let mut url = self.folder.join(name)?;
-        url.set_query(self.folder.query());
+        let url = self.folder.file(name)?;
         let path = self.place.join(name);
         match self
             .client
@@ -168,8 +164,8 @@ fn cache() -> Result<PathBuf> {
 }
 
 /// A file name for an address: readable, and different for every address.
-fn slug(folder: &Url) -> String {
-    let place = format!("{}{}", folder.host_str().unwrap_or_default(), folder.path());
+fn slug(folder: &Address) -> String {
+    let place = format!("{}{}", folder.host(), folder.path());
     let readable: String = place
         .trim_matches('/')
         .chars()
@@ -182,7 +178,7 @@ fn slug(folder: &Url) -> String {
         })
         .take(100)
         .collect();
-    let hash = format!("{:x}", Sha256::digest(folder.as_str()));
+    let hash = format!("{:x}", Sha256::digest(folder.to_string()));
     format!("{readable}-{}", &hash[..12])
 }
 
@@ -204,7 +200,7 @@ mod tests {
             ),
         ] {
             let found = repository_address("https://hub.test/", repository).unwrap();
-            assert_eq!(found.as_str(), address);
+            assert_eq!(found.to_string(), address);
         }
         for bad in ["", "name", "a/b/c", "../x", "a/..", "a/b@", "a b/c", "/b"] {
             assert!(repository_address(HUB, bad).is_err(), "{bad}");
@@ -215,7 +211,7 @@ mod tests {
     fn paths_are_left_alone_and_addresses_end_in_a_slash() {
         assert_eq!(local(Path::new("models/x")).unwrap(), Path::new("models/x"));
         let found = address("https://host.test/a/model?key=1").unwrap().unwrap();
-        assert_eq!(found.as_str(), "https://host.test/a/model/?key=1");
+        assert_eq!(found.to_string(), "https://host.test/a/model/?key=1");
         assert_ne!(
             slug(&found),
             slug(&address("https://host.test/a/model?key=2").unwrap().unwrap())

@@ -10,8 +10,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use sha2::{Digest, Sha256};
 use ureq::http::{Response, StatusCode};
 use ureq::{Agent, Body};
-use url::Url;
 
+use super::address::Address;
 use super::record::{Record, plain_etag};
 
 /// So often a download is taken up again without a single byte having come.
@@ -55,11 +55,11 @@ enum Broken {
 
 impl Client {
     /// A client for the files of a folder. Only the folder's host gets the token.
-    pub fn new(folder: &Url) -> Self {
+    pub fn new(folder: &Address) -> Self {
         let token = std::env::var("HF_TOKEN")
             .ok()
             .filter(|token| !token.is_empty());
-        let host = folder.host_str().unwrap_or_default().to_owned();
+        let host = folder.host().to_owned();
         let config = Agent::config_builder()
             .http_status_as_error(false)
             // Followed here: the hub says on the way what the file is, and its token is not for other hosts.
@@ -77,7 +77,7 @@ impl Client {
     /// Brings the file at `path` up to date with the one at `url`: downloads it to a temporary name, taking up what an
     /// earlier attempt left, compares its hash where the server gives one, and renames it. Without a network, the
     /// file that is there is as good as current.
-    pub fn fetch(&self, url: &Url, path: &Path) -> Result<Fetched> {
+    pub fn fetch(&self, url: &Address, path: &Path) -> Result<Fetched> {
         let partial = partial_path(path);
         let mut restarted = false;
         let mut attempt = 0;
@@ -108,7 +108,7 @@ impl Client {
         }
     }
 
-    fn attempt(&self, url: &Url, path: &Path, partial: &Path) -> Result<Fetched, Broken> {
+    fn attempt(&self, url: &Address, path: &Path, partial: &Path) -> Result<Fetched, Broken> {
         let begun = Record::of(partial);
         let have = length(partial);
         let Answer { response, record } =
@@ -142,11 +142,11 @@ impl Client {
     }
 
     /// Asks for the file from byte `from` on, and follows where that leads.
-    fn request(&self, url: &Url, from: u64, begun: &Record) -> Result<Answer> {
+    fn request(&self, url: &Address, from: u64, begun: &Record) -> Result<Answer> {
         let mut record = Record::default();
         let mut url = url.clone();
         for _ in 0..REDIRECTS {
-            let host = url.host_str().unwrap_or_default().to_owned();
+            let host = url.host().to_owned();
             let mut request = self
                 .agent
                 .get(url.as_str())
