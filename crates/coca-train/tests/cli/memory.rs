@@ -24,7 +24,7 @@ fn watch(config: &Path, changes: &[&str], field: &str, mut look: impl FnMut(f64)
         }
         let text = fs::read_to_string(&status).unwrap_or_default();
         let line = text.lines().find_map(|line| line.strip_prefix(field));
-        if let Some(kib) = line.and_then(|line| line.split_whitespace().nth(1)) {
+        if let Some(kib) = line.and_then(|line| line.split_whitespace().next()) {
             look(kib.parse::<f64>().unwrap() / 1024.0);
         }
         std::thread::sleep(Duration::from_millis(5));
