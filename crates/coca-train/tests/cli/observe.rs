@@ -233,3 +233,52 @@ fn a_report_that_cannot_be_written_does_not_stop_the_training() {
         assert!(stderr.contains(text), "{text}: {stderr}");
     }
 }
+
+/// On a terminal of its own, which util-linux's `script` gives it.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_dashboard_gives_the_terminal_back() {
+    let folder = workplace();
+    let terminal = |more: &str| {
+        let (program, config) = (
+            env!("CARGO_BIN_EXE_coca-train"),
+            folder.path().join("train.toml"),
+        );
+        let command = format!(
+            "stty cols 120 rows 40 && '{program}' train '{}' --dashboard {more}; echo code $?; stty -a",
+            config.display()
+        );
+        let ended = std::process::Command::new("script")
+            .args(["-qec", &command, "/dev/null"])
+            .stdin(std::process::Stdio::null())
+            .output();
+        ended
+            .ok()
+            .map(|ended| String::from_utf8_lossy(&ended.stdout).into_owned())
+    };
+    let Some(screen) = terminal("--set output=good") else {
+        eprintln!("skipped: there is no `script` (util-linux) to make a terminal with");
+        return;
+    };
+    let failed =
+        terminal("--set output=bad --set optimizer.learning_rate=1e30 --set steps=9").unwrap();
+    for (screen, words) in [(&screen, "code 0"), (&failed, "code 1")] {
+        let (_, shown) = screen
+            .split_once("\u{1b}[?1049h")
+            .expect("the other screen");
+        let (shown, after) = shown
+            .split_once("\u{1b}[?1049l")
+            .expect("the screen as it was");
+        assert!(shown.contains("losses"), "{screen}");
+        assert!(
+            after.contains("\u{1b}[?25h"),
+            "the cursor is shown: {after}"
+        );
+        assert!(
+            after.contains(words) && after.contains(" icanon"),
+            "{after}"
+        );
+    }
+    assert!(screen.contains("the model is in"), "{screen}");
+    assert!(failed.contains("error: the "), "{failed}");
+}
