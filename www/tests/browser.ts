@@ -14,7 +14,8 @@ export const hasChromium = existsSync(executablePath);
 /** Where `npm run fixture` builds the page with the stand-in of `fixture/` in place of the package. */
 export const built = fileURLToPath(new URL("../node_modules/.fixture", import.meta.url));
 
-const wait = 10_000;
+/** Long, because the machine may be busy; nothing that passes takes as long. */
+const wait = 20_000;
 
 export interface VisitOptions extends BrowserContextOptions {
   /** What the console may say in this test. */

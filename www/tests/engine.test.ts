@@ -20,7 +20,7 @@ describe.skipIf(!hasChromium)("the model", { timeout: 60_000 }, () => {
     }));
 
   it("can be measured only until it is stopped", () =>
-    visit("?pace=300", async (page) => {
+    visit("?pace=600", async (page) => {
       await page.locator("#measure:enabled").click();
       await shows(page, "#measure", "Stop");
       await page.click("#measure");
@@ -69,7 +69,7 @@ describe.skipIf(!hasChromium)("the model", { timeout: 60_000 }, () => {
     }));
 
   it("says what it is doing while the device comes back, and then goes on", () =>
-    visit("?script=recover&pace=50", async (page) => {
+    visit("?script=recover&pace=100", async (page) => {
       await shows(page, "#badge", "Ready");
       await loseDevice(page);
       await shows(page, "#badge", "Starting the device again");

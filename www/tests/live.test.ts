@@ -96,7 +96,7 @@ describe.skipIf(!hasChromium)("the live room", { timeout: 60_000 }, () => {
     }));
 
   it("goes on after the device was lost and is back", () =>
-    visit("?view=live&script=recover&pace=50", async (page) => {
+    visit("?view=live&script=recover&pace=100", async (page) => {
       await page.click("#live-camera");
       await shows(page, "#live-result .leading", "%");
       await loseDevice(page);

@@ -185,7 +185,7 @@ export const states: readonly State[] = [
   { name: "collection-empty", query: "?view=search", ready: (page) => shows(page, "#badge", "Ready") },
   {
     name: "collection-adding",
-    query: "?view=search&pace=500",
+    query: "?view=search&pace=900",
     ready: async (page) => {
       await shows(page, "#badge", "Ready");
       await page.click("#collection-examples");

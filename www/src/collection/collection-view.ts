@@ -1,7 +1,7 @@
 import type { CoCa } from "coca-wasm";
 import { announce, byId } from "../dom";
 import { examplePictures } from "../picture/examples";
-import { isAborted, isFatal, messageOf, sentence } from "../engine/problem";
+import { isAborted, isFatal, messageOf } from "../engine/problem";
 import { figure, seconds } from "../format";
 import { readPicture } from "../picture/picture";
 import type { PictureSink } from "../picture/image-input";
@@ -9,6 +9,7 @@ import type { Address } from "../shell/address";
 import type { App } from "../tasks/task";
 import { Collection, type Added, type Item, type Progress } from "./collection";
 import { Tiles } from "./tiles";
+import { sentence } from "../sentence";
 
 type Source = { file: Blob; name: string };
 

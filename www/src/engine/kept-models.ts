@@ -3,7 +3,8 @@ import { announce, byId, make } from "../dom";
 import { bytes } from "../format";
 import { deleteOwn, keptSize } from "../shell/offline";
 import type { Engine, Wanted } from "./engine";
-import { messageOf, sentence } from "./problem";
+import { messageOf } from "./problem";
+import { sentence } from "../sentence";
 
 interface Kept {
   name: string;

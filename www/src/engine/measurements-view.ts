@@ -1,8 +1,9 @@
 import { announce, byId, make } from "../dom";
 import { duration, figure } from "../format";
-import { isAborted, messageOf, sentence } from "./problem";
+import { isAborted, messageOf } from "./problem";
 import type { Engine } from "./engine";
 import { measure, type Measurement, type Measurements } from "./measurements";
+import { sentence } from "../sentence";
 
 const columns: readonly [title: string, cell: (row: Measurement) => string][] = [
   ["Load", (row) => duration(row.loadMs)],

@@ -1,4 +1,5 @@
 import { CocaError, type CocaErrorCode } from "coca-wasm";
+import { sentence } from "../sentence";
 
 /** Something that went wrong, for people: what, why, and what they can do. */
 export interface Problem {
@@ -126,12 +127,4 @@ const unsupported = {
 /** Neither WebGPU nor the CPU can run the model. */
 export function unsupportedProblem(reason: string | undefined): Problem {
   return { ...unsupported, detail: sentence(reason ?? "Neither WebGPU nor WebAssembly SIMD is available.") };
-}
-
-/** With a capital letter, unless it begins with the name of a file, and a full stop, as the page's own sentences. */
-export function sentence(text: string): string {
-  const trimmed = text.trim();
-  const isName = /^\S*[._/]\w/.test(trimmed);
-  const capital = isName ? trimmed : trimmed.charAt(0).toUpperCase() + trimmed.slice(1);
-  return /[.!?…]$/.test(capital) ? capital : `${capital}.`;
 }

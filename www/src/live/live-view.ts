@@ -1,6 +1,6 @@
 import type { CoCa } from "coca-wasm";
 import { announce, byId } from "../dom";
-import { isAborted, isFatal, messageOf, sentence } from "../engine/problem";
+import { isAborted, isFatal, messageOf } from "../engine/problem";
 import { duration, figure } from "../format";
 import { parseList } from "../labels";
 import { cameraProblem } from "../picture/camera";
@@ -16,6 +16,7 @@ import { SteadyNews } from "./steady-news";
 import { SteadyScores } from "./steady-scores";
 import { watchFrames } from "./watch-frames";
 import { classifyWhole } from "./whole-video";
+import { sentence } from "../sentence";
 
 const everyday = ["a face", "a person", "a cup", "a chair", "a laptop", "a plant", "an empty room"];
 

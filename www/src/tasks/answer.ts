@@ -1,10 +1,11 @@
 import { announce, byId, make } from "../dom";
-import { isAborted, isFatal, messageOf, sentence } from "../engine/problem";
+import { isAborted, isFatal, messageOf } from "../engine/problem";
 import { parseList } from "../labels";
 import type { Address } from "../shell/address";
 import { InputError, notes, Task, type App } from "./task";
 import { Talk } from "./talk";
 import { writingNotes } from "./writing";
+import { sentence } from "../sentence";
 
 /** “Ask about it”: short answers, free or one of the given ones; the questions about one picture stay together. */
 export class AnswerTask {

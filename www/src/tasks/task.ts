@@ -2,12 +2,13 @@ import type { CoCa } from "coca-wasm";
 import { announce, byId, make } from "../dom";
 import type { Engine } from "../engine/engine";
 import type { Measurements } from "../engine/measurements";
-import { isAborted, isFatal, messageOf, sentence } from "../engine/problem";
+import { isAborted, isFatal, messageOf } from "../engine/problem";
 import type { HeatMap } from "../picture/heat-map";
 import type { Picture } from "../picture/picture";
 import type { Actions } from "../shell/snippet";
 import type { View } from "../shell/url-state";
 import type { Store } from "../store";
+import { sentence } from "../sentence";
 
 /** What all tasks share. */
 export interface App {

@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { sentence } from "./problem";
+import { sentence } from "./sentence";
 
 it("makes a sentence of a message", () => {
   expect(sentence("the server did not answer")).toBe("The server did not answer.");
