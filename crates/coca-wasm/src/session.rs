@@ -350,6 +350,6 @@ fn distance(a: &[f32], b: &[f32]) -> f32 {
         .sqrt()
 }
 
-pub(crate) fn to_js(value: &impl Serialize) -> Result<JsValue, JsValue> {
+fn to_js(value: &impl Serialize) -> Result<JsValue, JsValue> {
     Ok(serde_wasm_bindgen::to_value(value).map_err(CodedError::from)?)
 }
