@@ -8,11 +8,19 @@ mod adamw;
 mod attention;
 mod cross_entropy;
 #[cfg(feature = "flex")]
+#[cfg_attr(
+    not(feature = "autodiff"),
+    allow(dead_code, reason = "derivatives are for graphs")
+)]
 mod flex;
 mod gelu;
 mod layer_norm;
 mod linear;
 #[cfg(feature = "flex")]
+#[cfg_attr(
+    not(feature = "autodiff"),
+    allow(dead_code, reason = "derivatives are for graphs")
+)]
 mod raw;
 
 pub use adamw::{AdamW, adamw, sum_of_squares};

@@ -84,7 +84,10 @@ fn decisive(config: &TrainConfig) -> Result<serde_json::Value> {
         "max_skipped",
     ];
     remove(&mut config, &free);
-    remove(&mut config["loader"], &["workers", "prefetch", "cache_mb"]);
+    remove(
+        &mut config["loader"],
+        &["workers", "prefetch", "cache_mb", "cache_dir", "cache_gb"],
+    );
     remove(&mut config["ema"], &["validate", "finish"]);
     Ok(config)
 }

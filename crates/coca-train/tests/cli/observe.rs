@@ -260,8 +260,10 @@ fn the_dashboard_gives_the_terminal_back() {
         eprintln!("skipped: there is no `script` (util-linux) to make a terminal with");
         return;
     };
-    let failed =
-        terminal("--set output=bad --set optimizer.learning_rate=1e30 --set steps=9").unwrap();
+    let failed = terminal(
+        "--set output=bad --set optimizer.learning_rate=1e30 --set steps=9 --set max_skipped=3",
+    )
+    .unwrap();
     for (screen, words) in [(&screen, "code 0"), (&failed, "code 1")] {
         let (_, shown) = screen
             .split_once("\u{1b}[?1049h")
@@ -280,5 +282,5 @@ fn the_dashboard_gives_the_terminal_back() {
         );
     }
     assert!(screen.contains("the model is in"), "{screen}");
-    assert!(failed.contains("error: the "), "{failed}");
+    assert!(failed.contains("error: 3 steps in a row"), "{failed}");
 }

@@ -79,7 +79,7 @@ fn wrong_usage_ends_with_2() {
         "limit",
     );
     with(
-        &["convert", &model, "/tmp/never", "--dtype", "q8"],
+        &["convert", &model, "/tmp/never", "--dtype", "q5"],
         "not available",
     );
     with(
