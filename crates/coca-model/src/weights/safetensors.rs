@@ -48,7 +48,8 @@ impl StateDict {
     }
 
     /// Writes a safetensors file: floats as `dtype` (none: as they are), integers as they are. `metadata`
-    /// goes into the header beside `format: pt`, which marks PyTorch's layout for other readers.
+    /// goes into the header beside `format: pt`, which marks PyTorch's layout for other readers (not in quantised
+    /// files, which have none).
     pub fn to_safetensors(
         &self,
         dtype: impl Into<Option<Dtype>>,
@@ -71,8 +72,6 @@ pub(super) fn write<'a>(
     tensors: impl Iterator<Item = (&'a str, &'a TensorEntry)>,
     metadata: &BTreeMap<String, String>,
 ) -> Result<Vec<u8>> {
-    let mut header = HashMap::from([("format".to_string(), "pt".to_string())]);
-    header.extend(metadata.clone());
     let mut quantised = BTreeMap::new();
     let mut stored = Vec::new();
     for (name, tensor) in tensors {
@@ -84,10 +83,16 @@ pub(super) fn write<'a>(
     let unwritable = |error: &dyn std::fmt::Display| {
         Error::Weights(format!("cannot write safetensors: {error}"))
     };
-    if !quantised.is_empty() {
+    // One entry of ours at most, as the order of several is left to chance and files have hashes. A quantised file
+    // is not PyTorch's anyway.
+    let ours = if quantised.is_empty() {
+        ("format".to_string(), "pt".to_string())
+    } else {
         let json = serde_json::to_string(&quantised).map_err(|error| unwritable(&error))?;
-        header.insert(QUANTISED.to_string(), json);
-    }
+        (QUANTISED.to_string(), json)
+    };
+    let mut header = HashMap::from([ours]);
+    header.extend(metadata.clone());
     let stored = stored.iter().map(|(name, tensor)| (name.as_str(), tensor));
     ::safetensors::serialize(stored, Some(header)).map_err(|error| unwritable(&error))
 }

@@ -270,7 +270,7 @@ mod tests {
         assert_eq!(values[32..], [0.25 / 128.0, -0.25 / 128.0]);
         assert_eq!(
             encode(Dtype::Q8, &[1, 2], &[1.0, -0.5]).unwrap(),
-            [0x08, 0x3c, 127, 0xc1]
+            [0x08, 0x3c, 127, 0xc0]
         );
     }
 
@@ -313,7 +313,7 @@ mod tests {
         // An outlier spoils its own neighbourhood only.
         let mut spiky = values;
         spiky.iter_mut().step_by(1000).for_each(|x| *x *= 40.0);
-        assert!(relative_error(Dtype::Q4, &[64, 512], &spiky) < 0.066);
+        assert!(relative_error(Dtype::Q4, &[64, 512], &spiky) < 0.1);
     }
 
     #[test]
@@ -352,10 +352,10 @@ mod tests {
     }
 
     proptest! {
-        /// Half a step: of a block's largest value / 127, or of the codebook's widest gap; and the rounding of
-        /// the scales, the smallest of which are subnormal.
+        /// Q8: half a step, of a block's largest value / 127. Q4: the search minimises the square over a block,
+        /// which is at most what the widest gap of the table leaves; one value may pay for the others.
         #[test]
-        fn the_error_of_each_value_is_bounded(
+        fn errors_are_bounded(
             values in proptest::collection::vec(-3.0f32..3.0, 1..600),
             magnitude in -12i32..12,
             rows in 1usize..4,
@@ -363,15 +363,19 @@ mod tests {
             let columns = values.len() / rows;
             prop_assume!(columns > 0);
             let values: Vec<f32> = values[..rows * columns].iter().map(|x| x * 2f32.powi(magnitude)).collect();
-            for (dtype, block, steps) in [(Dtype::Q8, 32, 1.0 / 254.0), (Dtype::Q4, 256, 0.12)] {
+            for (dtype, shared, block, mean, each) in [(Dtype::Q8, 32, 1, 0.004, 0.004), (Dtype::Q4, 256, 16, 0.1, 0.4)] {
                 let bytes = encode(dtype, &[rows, columns], &values).unwrap();
                 let decoded = decode(dtype, &[rows, columns], &bytes).unwrap();
                 for (a, b) in values.chunks(columns).zip(decoded.chunks(columns)) {
-                    for (a, b) in a.chunks(block).zip(b.chunks(block)) {
+                    for (a, b) in a.chunks(shared).zip(b.chunks(shared)) {
                         let largest = a.iter().fold(0f32, |m, x| m.max(x.abs()));
-                        for (a, b) in a.iter().zip(b) {
-                            let bound = steps * largest * 1.01 + largest * 0.001 + 1e-6;
-                            prop_assert!((a - b).abs() <= bound, "{dtype}: {a} became {b}, largest {largest}");
+                        for (a, b) in a.chunks(block).zip(b.chunks(block)) {
+                            let errors: Vec<f32> = a.iter().zip(b).map(|(a, b)| (a - b).abs()).collect();
+                            let squares: f32 = errors.iter().map(|e| e * e).sum();
+                            let root = (squares / errors.len() as f32).sqrt();
+                            // Beside the steps, the rounding of the scales, and the smallest f16.
+                            prop_assert!(root <= mean * 1.02 * largest + 1e-6, "{dtype}: {root}, largest {largest}: {a:?} {b:?}");
+                            prop_assert!(errors.iter().all(|e| *e <= each * 1.02 * largest + 1e-6), "{dtype}: {a:?} {b:?}");
                         }
                     }
                 }
