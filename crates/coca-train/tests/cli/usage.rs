@@ -80,7 +80,7 @@ fn wrong_usage_ends_with_2() {
     );
     with(
         &["convert", &model, "/tmp/never", "--dtype", "q5"],
-        "not available",
+        "expected f32, f16",
     );
     with(
         &["convert", &model, "/tmp/never", "--shard-size", "big"],
