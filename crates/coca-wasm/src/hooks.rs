@@ -11,6 +11,10 @@ use wasm_bindgen_futures::JsFuture;
 struct Hooks {
     on_panic: Function,
     on_log: Function,
+    #[cfg_attr(
+        not(feature = "webgpu"),
+        expect(dead_code, reason = "the CPU does not fail outside of calls")
+    )]
     on_failure: Function,
     macrotask: Function,
 }
