@@ -21,7 +21,8 @@ class NodeWorker implements WorkerLike {
   readonly #calls = new Set<number>();
 
   constructor(script: URL) {
-    this.#worker = new Worker(script, { name: "coca-wasm" });
+    // Not those of the process: `--input-type` makes a worker fail to start.
+    this.#worker = new Worker(script, { name: "coca-wasm", execArgv: [] });
     this.#worker.unref();
     this.#worker.on("message", (message: WorkerMessage) => {
       if (message.type === "result" || message.type === "error") this.#calls.delete(message.id);
