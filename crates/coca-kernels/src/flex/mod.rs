@@ -14,9 +14,10 @@ pub use gelu::gelu;
 pub use layer_norm::layer_norm;
 pub use linear::{Form, linear};
 
+#[cfg(feature = "autodiff")]
+use burn::backend::TensorMetadata;
 use burn::backend::{
-    BackendTensor, DispatchAutodiffContext, DispatchTensor, DispatchTensorKind, TensorMetadata,
-    flex::FlexTensor,
+    BackendTensor, DispatchAutodiffContext, DispatchTensor, DispatchTensorKind, flex::FlexTensor,
 };
 use burn::tensor::{DType, TensorData};
 
