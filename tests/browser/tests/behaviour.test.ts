@@ -152,6 +152,7 @@ test("every kind of image gives the same result", async ({ user }) => {
     };
     const embeddings: Record<string, number[]> = {};
     for (const [name, source] of Object.entries(sources)) embeddings[name] = [...(await window.model.embedImage(source))];
+    sources.frame.close();
     embeddings["address"] = [...(await window.model.embedImage(address))];
     embeddings["blob"] = [...(await window.model.embedImage(blob))];
     return embeddings;
