@@ -44,7 +44,10 @@ test("a video is classified by its frames, wherever it comes from", async ({ use
     const live = document.createElement("video");
     live.srcObject = canvas.captureStream(30);
     live.muted = true;
+    // It begins to play with the first change of the canvas.
+    const moving = setInterval(() => draw(Math.random()), 33);
     await live.play();
+    clearInterval(moving);
     const code = (error: unknown) => (error as { code?: string }).code ?? String(error);
     const refused = [
       await window.model.classifyVideo(live, labels).catch(code),
