@@ -149,7 +149,7 @@ impl Client {
             let host = url.host().to_owned();
             let mut request = self
                 .agent
-                .get(url.as_str())
+                .get(url.to_string())
                 .header("accept-encoding", "identity");
             if let Some((_, token)) = self.token.as_ref().filter(|(home, _)| *home == host) {
                 request = request.header("authorization", format!("Bearer {token}"));
@@ -179,9 +179,7 @@ impl Client {
             }
             if response.status().is_redirection() {
                 let to = header("location").context("the server redirects to nowhere")?;
-                let next = url
-                    .join(to)
-                    .with_context(|| format!("the server redirects to {to}"))?;
+                let next = url.follow(to)?;
                 if url.scheme() == "https" && next.scheme() != "https" {
                     bail!("the server redirects from https to {next}");
                 }
