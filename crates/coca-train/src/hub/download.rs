@@ -179,9 +179,7 @@ impl Client {
             }
             if response.status().is_redirection() {
                 let to = header("location").context("the server redirects to nowhere")?;
-                let next = url
-                    .follow(to)
-                    .with_context(|| format!("the server redirects to {to}"))?;
+                let next = url.follow(to)?;
                 if url.scheme() == "https" && next.scheme() != "https" {
                     bail!("the server redirects from https to {next}");
                 }

@@ -149,7 +149,10 @@ class FolderReader {
   private constructor(folder: FolderPayload, options: ReadOptions) {
     this.#folder = folder;
     this.#options = options;
-    this.#signal = AbortSignal.any([options.signal, this.#stop.signal]);
+    this.#signal = this.#stop.signal;
+    // Not `AbortSignal.any`, which browsers have only had since 2024.
+    if (options.signal.aborted) this.#stop.abort(options.signal.reason);
+    options.signal.addEventListener("abort", () => this.#stop.abort(options.signal.reason), { signal: this.#signal });
   }
 
   static async open(folder: FolderPayload, options: ReadOptions): Promise<FolderReader> {
