@@ -5,6 +5,12 @@ import type { ImageInput, VideoFrameInfo, VideoInput } from "./types.js";
 /** So long a video may take to show a frame, in milliseconds, before it counts as broken. */
 const PATIENCE = 30_000;
 
+/** So long the presentation of a frame is waited for after it was sought, in milliseconds, where the browser tells. */
+const TOLD_PATIENCE = 2_000;
+
+/** The same where nothing tells. */
+const UNTOLD_PATIENCE = 100;
+
 /** Hands over frames that are evenly spaced over a video, one after the other. */
 export async function eachFrame(
   video: VideoInput,
@@ -85,11 +91,28 @@ async function durationOf(video: HTMLVideoElement, signal: AbortSignal | undefin
   throw new CocaError("invalid-argument", "a live video has no end to space frames over; give its frames as a list of images");
 }
 
+/** Shows the frame of a time, in seconds. */
 async function seek(video: HTMLVideoElement, time: number, signal: AbortSignal | undefined): Promise<void> {
   if (video.currentTime === time) return;
+  // Hidden pages present nothing, and older browsers do not tell.
+  const frame = document.hidden || !("requestVideoFrameCallback" in video) ? undefined : presentation(video);
   const sought = event(video, "seeked", signal);
   video.currentTime = time;
   await sought;
+  // A browser may say that it has sought before the frame can be read out: until then it hands out the one before.
+  if (frame === undefined) await pause(UNTOLD_PATIENCE);
+  else await Promise.race([frame, pause(TOLD_PATIENCE)]);
+}
+
+/** Settles once a video presents a frame that it seeks from now on. */
+async function presentation(video: HTMLVideoElement): Promise<void> {
+  const next = (): Promise<boolean> => new Promise((resolve) => video.requestVideoFrameCallback(() => resolve(video.seeking)));
+  // While it still seeks it may be the frame before; if not, no other follows.
+  if (await next()) await Promise.race([next(), pause(UNTOLD_PATIENCE)]);
+}
+
+function pause(milliseconds: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
 }
 
 /** Waits for an event of a video, but not for a broken one. */
