@@ -17,15 +17,16 @@ pub struct AdamW {
     pub weight_decay: f64,
     /// Number of this update, from 1.
     pub step: i32,
+    /// What the gradient is multiplied with.
+    pub clip: f64,
 }
 
-/// Updates `weights`, and the running means of the gradient and of its square, with the gradient `clip · gradient`.
-/// Gives the three anew; their memory is reused if nobody else holds it.
+/// Updates `weights`, and the running means of the gradient and of its square. Gives the three anew; their memory is
+/// reused if nobody else holds it.
 pub fn adamw(
     numbers: AdamW,
     weights: Tensor<1>,
     gradient: Tensor<1>,
-    clip: Option<Tensor<1>>,
     [first, second]: [Tensor<1>; 2],
 ) -> (Tensor<1>, [Tensor<1>; 2]) {
     let AdamW {
@@ -35,6 +36,7 @@ pub fn adamw(
         rate,
         weight_decay,
         step,
+        clip,
     } = numbers;
     let (bias1, bias2) = (1.0 - beta1.powi(step), 1.0 - beta2.powi(step));
     #[cfg(feature = "flex")]
@@ -48,20 +50,17 @@ pub fn adamw(
                 rate: (rate / bias1) as f32,
                 correction: bias2.sqrt() as f32,
                 decay: (1.0 - rate * weight_decay) as f32,
-                clip: clip.map_or(1.0, |clip| clip.into_scalar::<f32>()),
+                clip: clip as f32,
             };
             let [weights, gradient, first, second] = inputs;
             let updated = crate::flex::adamw::adamw(numbers, gradient, [weights, first, second]);
             let [weights, first, second] = updated.map(Tensor::from_dispatch);
             return (weights, [first, second]);
         }
-        let [weights, gradient, first, second] = inputs.map(Tensor::from_dispatch);
+        let [weights, gradient, first, second] = inputs.map(Tensor::<1>::from_dispatch);
         (weights, gradient, first, second)
     };
-    let gradient = match clip {
-        Some(clip) => gradient * clip,
-        None => gradient,
-    };
+    let gradient = gradient * clip;
     let first = first * beta1 + gradient.clone() * (1.0 - beta1);
     let second = second * beta2 + gradient.square() * (1.0 - beta2);
     let denominator = second.clone().sqrt() / bias2.sqrt() + epsilon;

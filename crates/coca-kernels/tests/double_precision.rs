@@ -317,7 +317,6 @@ fn three_updates_of_adamw() {
         let mut moments = [zeros(), zeros()];
         for step in 1..=3 {
             let gradient = tensor::<1>([count], 10 + step as u64, dtype, &device);
-            let clip = Tensor::<1>::from_data([0.37], (&device, dtype));
             let numbers = AdamW {
                 beta1: 0.9,
                 beta2: 0.98,
@@ -325,8 +324,9 @@ fn three_updates_of_adamw() {
                 rate: 1e-2,
                 weight_decay: 0.2,
                 step,
+                clip: 0.37,
             };
-            (weights, moments) = adamw(numbers, weights, gradient, Some(clip), moments);
+            (weights, moments) = adamw(numbers, weights, gradient, moments);
         }
         let [first, second] = moments;
         [weights, first, second].map(values)
@@ -349,13 +349,13 @@ fn the_old_weights_of_an_update_stay_as_they_were() {
         rate: 1e-2,
         weight_decay: 0.0,
         step: 1,
+        clip: 1.0,
     };
     let zeros = || Tensor::<1>::zeros([5], &device);
     let (after, _) = adamw(
         numbers,
         weights.clone(),
         weights.clone(),
-        None,
         [zeros(), zeros()],
     );
     assert_eq!(values(weights), before);

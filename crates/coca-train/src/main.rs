@@ -8,6 +8,7 @@
 mod commands;
 mod data;
 mod device;
+mod disk;
 mod eval;
 mod folder;
 mod hub;

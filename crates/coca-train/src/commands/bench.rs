@@ -60,7 +60,7 @@ pub fn run(args: &Args, device: &Device) -> Result<()> {
     let mut loss = f64::NAN;
     for step in 0..args.warmup + args.steps {
         let start = Instant::now();
-        (model, loss) = stepper.step(model, &batch)?;
+        loss = stepper.step(&mut model, &batch)?;
         if step >= args.warmup {
             seconds.push(start.elapsed().as_secs_f64());
         }

@@ -11,6 +11,7 @@ use super::generation::GenerationArgs;
 use super::model::ModelArgs;
 use super::{UsageError, labels, output};
 use crate::data::{ShardSpec, read_samples};
+use crate::disk::replace_file;
 use crate::eval::{
     ClassNames, Meteor, Report, Runner, Summary, Templates, ZeroShot, answer_questions,
     caption_images, classify_images, retrieve,
@@ -160,7 +161,7 @@ pub fn run(args: &Args, device: &Device) -> Result<()> {
         write(folder, &summary, &report)?;
     }
     if let (Some(path), Some(matrix)) = (confusion, &report.confusion) {
-        output::file(path, matrix.to_svg().as_bytes())?;
+        replace_file(path, matrix.to_svg().as_bytes())?;
     }
     match args.model.json {
         true => output::json(&summary),
@@ -171,13 +172,13 @@ pub fn run(args: &Args, device: &Device) -> Result<()> {
 /// Writes everything that was found into a folder.
 fn write(folder: &Path, summary: &Summary<'_>, report: &Report) -> Result<()> {
     let json = serde_json::to_string_pretty(summary)? + "\n";
-    output::file(&folder.join("results.json"), json.as_bytes())?;
+    replace_file(&folder.join("results.json"), json.as_bytes())?;
     let mut text = summary.to_markdown(true);
     if let Some(matrix) = &report.confusion {
-        output::file(&folder.join("confusion.svg"), matrix.to_svg().as_bytes())?;
+        replace_file(&folder.join("confusion.svg"), matrix.to_svg().as_bytes())?;
         text.push_str("\n![Confusion matrix](confusion.svg)\n");
     }
-    output::file(&folder.join("results.md"), text.as_bytes())
+    replace_file(&folder.join("results.md"), text.as_bytes())
 }
 
 fn progress_bar() -> ProgressBar {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use crate::folder::write_file;
+use crate::disk::write_file;
 
 /// The version of a file, as the server names it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

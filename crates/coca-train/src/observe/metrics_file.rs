@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use super::{Event, Observer, line};
-use crate::folder::write_file_atomically;
+use crate::disk::replace_file;
 
 /// The file's name in the folder of a run.
 pub const NAME: &str = "metrics.jsonl";
@@ -41,7 +41,7 @@ impl MetricsFile {
                 seconds = seconds.max(parsed["seconds"].as_f64().unwrap_or(0.0));
             }
         }
-        write_file_atomically(&path, kept.as_bytes())?;
+        replace_file(&path, kept.as_bytes())?;
         Ok((Self { path }, seconds))
     }
 

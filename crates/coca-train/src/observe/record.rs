@@ -12,7 +12,7 @@ use super::machine::Machine;
 use super::picture::Picture;
 use super::{Ending, Started, line};
 use crate::data::{Batch, SourceProgress};
-use crate::folder::write_file_atomically;
+use crate::disk::replace_file;
 
 /// The file's name in the folder of a run.
 pub const NAME: &str = "run.json";
@@ -159,7 +159,7 @@ impl RunRecord {
 
     /// Writes it.
     pub fn write(&self, output: &Path) -> Result<()> {
-        write_file_atomically(
+        replace_file(
             &output.join(NAME),
             serde_json::to_string_pretty(self)?.as_bytes(),
         )

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::ema::Ema;
 use super::trainer::{Skipped, Trainer};
 use super::{Optimizer, TrainConfig};
-use crate::folder::{self, replace_folder, write_file};
+use crate::disk::{self, replace_folder, write_file};
 
 const OPTIMIZER: &str = "optimizer.safetensors";
 const EMA: &str = "ema.safetensors";
@@ -259,19 +259,10 @@ fn open(
     })
 }
 
-/// Removes what writers that were killed left half done.
+/// Removes what a run that was killed left half done in its folder.
 pub fn tidy(output: &Path) {
-    for place in [output.to_path_buf(), output.join("checkpoints")] {
-        for entry in std::fs::read_dir(place).into_iter().flatten().flatten() {
-            if entry
-                .file_name()
-                .to_string_lossy()
-                .starts_with(folder::TEMPORARY)
-            {
-                // Only space is lost if it stays.
-                let _ = std::fs::remove_dir_all(entry.path());
-            }
-        }
+    for place in ["", "checkpoints", "pictures"] {
+        disk::tidy(&output.join(place));
     }
 }
 

@@ -8,9 +8,10 @@ use pollster::block_on;
 use serde_json::Value;
 
 use super::config::{FreezeConfig, OptimizerConfig, Precision, Schedule};
-use super::gradients::{BatchLosses, NamedGradients, Plan, gradients};
+use super::gradients::{BatchLosses, Plan, gradients};
 use super::parameters::Parameters;
 use super::patch_dropout::PatchDropout;
+use super::weights::NamedTensors;
 use super::{Optimizer, learning_rate};
 use crate::data::Batch;
 
@@ -166,8 +167,8 @@ fn three_steps_of_adamw_equal_open_clip() {
         );
         let norm = scalar(Optimizer::gradient_norm(&gradients).unwrap());
         close(norm, number("grad_norm_before_clip"), 1e-4, "gradient norm");
-        model = optimizer
-            .step(model, &parameters, gradients, norm, rate, 2)
+        optimizer
+            .step(&mut model, &parameters, gradients, norm, rate, 2)
             .unwrap();
         close(
             scalar(model.log_logit_scale()),
@@ -198,8 +199,8 @@ fn three_steps_of_adamw_equal_open_clip() {
 }
 
 fn assert_equal(
-    found: (BatchLosses, NamedGradients),
-    whole: &(BatchLosses, NamedGradients),
+    found: (BatchLosses, NamedTensors),
+    whole: &(BatchLosses, NamedTensors),
     what: &str,
 ) {
     let (losses, whole_losses) = (found.0, whole.0.clone());

@@ -17,6 +17,7 @@ mod stepper;
 mod tokenizer;
 mod trainer;
 mod validate;
+mod weights;
 mod window;
 
 pub use config::{TrainConfig, ValidationConfig, ValidationTask};

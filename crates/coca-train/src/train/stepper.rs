@@ -48,20 +48,17 @@ impl Stepper {
         })
     }
 
-    /// The model after one step on `batch`, and the captioning loss before it.
+    /// One step of `model` on `batch`; the captioning loss before it.
     ///
     /// # Errors
     /// The batch does not fit the model.
-    pub fn step(&mut self, model: Coca, batch: &Batch) -> Result<(Coca, f64)> {
-        let (losses, gradients) = gradients(&model, batch, &self.plan)?;
+    pub fn step(&mut self, model: &mut Coca, batch: &Batch) -> Result<f64> {
+        let (losses, gradients) = gradients(model, batch, &self.plan)?;
         let threads = self.plan.lanes.len();
         // Without clipping the norm does not matter.
-        let model = self
-            .optimizer
+        self.optimizer
             .step(model, &self.parameters, gradients, 0.0, RATE, threads)?;
-        let loss = losses
-            .caption
-            .map_or(f64::NAN, |loss| f64::from(loss.into_scalar::<f32>()));
-        Ok((model, loss))
+        let caption = losses.caption;
+        Ok(caption.map_or(f64::NAN, |loss| f64::from(loss.into_scalar::<f32>())))
     }
 }

@@ -92,8 +92,8 @@ impl Trainer {
             return Ok(report);
         }
         self.skipped.in_a_row = 0;
-        self.model = self.optimizer.step(
-            self.model.clone(),
+        self.optimizer.step(
+            &mut self.model,
             &self.parameters,
             gradients,
             report.gradient_norm,

@@ -12,7 +12,7 @@ use super::report::Report;
 use super::sheet::{self, Section};
 use super::sources::{Sources, progress_bar, share};
 use crate::data::{DataConfig, DataSet, Files};
-use crate::folder::replace_file;
+use crate::disk::replace_file;
 
 /// Read every sample once and report what is in them and what is wrong with them.
 ///

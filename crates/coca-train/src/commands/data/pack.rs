@@ -15,7 +15,7 @@ use super::super::{UsageError, output};
 use super::inspection::{Sample, format_name, load};
 use super::sources::{Sources, progress_bar, share};
 use crate::data::{DataSet, permutation};
-use crate::folder::{publish, replace_file, temporary_file};
+use crate::disk::{publish, replace_file, temporary_file};
 
 /// Samples that are read at a time.
 const CHUNK: usize = 256;

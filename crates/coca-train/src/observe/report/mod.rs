@@ -22,7 +22,7 @@ use self::pictures::Pictures;
 use super::record::RunRecord;
 use super::{Event, Observer, Picture, Started};
 use crate::data::Batch;
-use crate::folder::write_file_atomically;
+use crate::disk::replace_file;
 
 /// The file's name in the folder of a run.
 const NAME: &str = "report.html";
@@ -123,6 +123,6 @@ pub fn write(output: &Path) -> Result<PathBuf> {
     let record = RunRecord::read(output)?.unwrap_or_default();
     let page = page::page(&history, &record, &Pictures::in_run(output));
     let path = output.join(NAME);
-    write_file_atomically(&path, page.into_string().as_bytes()).context("the report")?;
+    replace_file(&path, page.into_string().as_bytes()).context("the report")?;
     Ok(path)
 }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::folder::write_file_atomically;
+use crate::disk::replace_file;
 use crate::observe::Picture;
 
 const FOLDER: &str = "pictures";
@@ -31,7 +31,7 @@ impl Pictures {
         }
         std::fs::create_dir_all(&self.0)
             .with_context(|| format!("creating {}", self.0.display()))?;
-        write_file_atomically(&path, &picture.jpeg)
+        replace_file(&path, &picture.jpeg)
     }
 
     /// Removes all pictures.

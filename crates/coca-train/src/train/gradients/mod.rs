@@ -12,6 +12,7 @@ mod replica;
 mod tape;
 mod texts;
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use anyhow::{Result, anyhow, ensure};
@@ -22,12 +23,12 @@ use coca_model::{
 };
 
 pub use plan::Plan;
-pub use replica::NamedGradients;
 pub use texts::texts;
 
 use crate::data::Batch;
 use crate::parallel::side_by_side;
-use replica::{add, collect, replica};
+use crate::train::weights::NamedTensors;
+use replica::{collect, replica};
 use tape::Tape;
 
 /// Losses of a batch, `[1]` each, without a graph; those that were not computed are none.
@@ -84,7 +85,7 @@ struct Tokens {
 
 /// A lane's gradients, and its sums of the two token losses.
 struct Share {
-    gradients: NamedGradients,
+    gradients: NamedTensors,
     caption: Option<Tensor<1>>,
     language_model: Option<Tensor<1>>,
 }
@@ -93,11 +94,7 @@ struct Share {
 ///
 /// # Errors
 /// The batch does not fit the model, or has nothing to learn from.
-pub fn gradients(
-    model: &Coca,
-    batch: &Batch,
-    plan: &Plan,
-) -> Result<(BatchLosses, NamedGradients)> {
+pub fn gradients(model: &Coca, batch: &Batch, plan: &Plan) -> Result<(BatchLosses, NamedTensors)> {
     let pad = model.config().text_cfg.pad_id;
     let lanes = parts(model, batch, plan);
     let every = || lanes.iter().flatten();
@@ -125,7 +122,7 @@ pub fn gradients(
     let shares = side_by_side(work, |(device, first)| {
         second_pass(batch, plan, device, first, contrastive.as_ref(), tokens)
     })?;
-    Ok(together(plan, shares, contrastive, tokens))
+    together(plan, shares, contrastive, tokens)
 }
 
 /// The parts of each lane: consecutive shares of the images, as even as can be.
@@ -223,7 +220,7 @@ fn second_pass(
         ..
     } = first;
     let mut share = Share {
-        gradients: NamedGradients::new(),
+        gradients: NamedTensors::new(),
         caption: None,
         language_model: None,
     };
@@ -282,8 +279,8 @@ fn together(
     shares: Vec<Share>,
     contrastive: Option<Contrastive>,
     tokens: Tokens,
-) -> (BatchLosses, NamedGradients) {
-    let mut gradients = NamedGradients::new();
+) -> Result<(BatchLosses, NamedTensors)> {
+    let mut found = Vec::with_capacity(shares.len());
     let (mut caption, mut language_model) = (None, None);
     let main = &plan.lanes[0];
     let plus = |sum: &mut Option<Tensor<1>>, term: Option<Tensor<1>>| {
@@ -295,12 +292,11 @@ fn together(
         }
     };
     for share in shares {
-        for (name, gradient) in share.gradients {
-            add(&mut gradients, name, gradient.to_device(main));
-        }
+        found.push(share.gradients);
         plus(&mut caption, share.caption);
         plus(&mut language_model, share.language_model);
     }
+    let mut gradients = sums(found, main)?;
     if let Some(contrastive) = &contrastive
         && !plan.frozen.contains("logit_scale")
     {
@@ -312,7 +308,30 @@ fn together(
         caption: mean(caption, tokens.caption),
         language_model: mean(language_model, tokens.language_model),
     };
-    (losses, gradients)
+    Ok((losses, gradients))
+}
+
+/// The sum of each name's gradients on `device`. As many threads add as there were lanes.
+fn sums(lanes: Vec<NamedTensors>, device: &Device) -> Result<NamedTensors> {
+    let mut groups = vec![Vec::new(); lanes.len()];
+    let mut all = BTreeMap::<String, Vec<Tensor<1>>>::new();
+    for (name, gradient) in lanes.into_iter().flatten() {
+        all.entry(name).or_default().push(gradient);
+    }
+    for (at, one) in all.into_iter().enumerate() {
+        let group = at % groups.len();
+        groups[group].push(one);
+    }
+    let sums = side_by_side(groups, |group| {
+        let sums = group.into_iter().filter_map(|(name, gradients)| {
+            let here = gradients
+                .into_iter()
+                .map(|gradient| gradient.to_device(device));
+            Some((name, here.reduce(|sum, gradient| sum + gradient)?))
+        });
+        Ok(sums.collect::<Vec<_>>())
+    })?;
+    Ok(sums.into_iter().flatten().collect())
 }
 
 /// Σ x · gradient[rows]: its gradient at x is that part of `gradient`.

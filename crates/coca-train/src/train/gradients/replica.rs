@@ -1,15 +1,13 @@
 //! A lane's copy of the model, and the gradients that it collects.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::tensor::{DType, Device, Gradients, Tensor};
 use coca_model::Coca;
 
 use crate::train::config::Precision;
-
-/// Flat gradients in single precision by parameter name; a parameter that took no part has none.
-pub type NamedGradients = BTreeMap<String, Tensor<1>>;
+use crate::train::weights::NamedTensors;
 
 /// The same weights on `device` as the leaves of a graph of their own. Those in `frozen` are constants. In mixed
 /// precision the factors of matrix products are copies in bfloat16.
@@ -65,8 +63,9 @@ fn is_factor(name: &str, rank: usize) -> bool {
             .any(|part| name.contains(part))
 }
 
-/// Adds a graph's gradients, under the parameters' names, to those that were found before.
-pub fn collect(model: &Coca, gradients: &Gradients, found: &mut NamedGradients) {
+/// Adds a graph's gradients in single precision, under the parameters' names, to those that were found before. A
+/// parameter that took no part has none.
+pub fn collect(model: &Coca, gradients: &Gradients, found: &mut NamedTensors) {
     model.visit(&mut Collect {
         gradients,
         path: Vec::new(),
@@ -77,7 +76,7 @@ pub fn collect(model: &Coca, gradients: &Gradients, found: &mut NamedGradients) 
 struct Collect<'a> {
     gradients: &'a Gradients,
     path: Vec<String>,
-    found: &'a mut NamedGradients,
+    found: &'a mut NamedTensors,
 }
 
 impl ModuleVisitor for Collect<'_> {
@@ -93,16 +92,12 @@ impl ModuleVisitor for Collect<'_> {
         if let Some(gradient) = param.val().grad(self.gradients) {
             let count = gradient.dims().iter().product::<usize>();
             let gradient = gradient.reshape([count]).cast(DType::F32);
-            add(self.found, self.path.join("."), gradient);
+            let name = self.path.join(".");
+            let sum = match self.found.remove(&name) {
+                Some(before) => before + gradient,
+                None => gradient,
+            };
+            self.found.insert(name, sum);
         }
     }
-}
-
-/// Adds one gradient to those of the same name.
-pub fn add(sum: &mut NamedGradients, name: String, gradient: Tensor<1>) {
-    let gradient = match sum.remove(&name) {
-        Some(sum) => sum + gradient,
-        None => gradient,
-    };
-    sum.insert(name, gradient);
 }

@@ -4,7 +4,8 @@
 use burn::tensor::Tensor;
 use coca_model::{Coca, Held, Piece, Pieces};
 
-use super::replica::{NamedGradients, collect};
+use super::replica::collect;
+use crate::train::weights::NamedTensors;
 
 /// The pieces of a forward pass, in their order.
 #[derive(Default)]
@@ -49,7 +50,7 @@ impl Pieces for Tape {
 impl Tape {
     /// Takes the gradients of `loss`, `[1]`, back through the graph above the pieces, the pieces, last to first, and
     /// the graphs below them.
-    pub fn backward(self, model: &Coca, loss: &Tensor<1>, found: &mut NamedGradients) {
+    pub fn backward(self, model: &Coca, loss: &Tensor<1>, found: &mut NamedTensors) {
         if !loss.is_tracked() {
             return;
         }

@@ -8,15 +8,14 @@ mod muon;
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{Device, Tensor, TensorData};
-use coca_kernels::sum_of_squares;
+use burn::tensor::{Device, Tensor};
+use coca_kernels::{AdamW, sum_of_squares};
 use coca_model::Coca;
-use coca_model::weights::{StateDict, TensorEntry};
+use coca_model::weights::StateDict;
 
 use super::config::{Method, OptimizerConfig};
-use super::gradients::NamedGradients;
 use super::parameters::{Parameters, Settings};
+use super::weights::{NamedTensors, put, restored, state, take};
 use crate::parallel::side_by_side;
 
 /// What a rule remembers of one parameter, flat, by the names of [`SLOTS`].
@@ -61,7 +60,7 @@ impl Optimizer {
     }
 
     /// The gradient's norm over all parameters, `[1]`; none if there is no gradient.
-    pub fn gradient_norm(gradients: &NamedGradients) -> Option<Tensor<1>> {
+    pub fn gradient_norm(gradients: &NamedTensors) -> Option<Tensor<1>> {
         let squares = gradients
             .values()
             .map(|gradient| sum_of_squares(gradient.clone()));
@@ -70,28 +69,29 @@ impl Optimizer {
 
     /// One update of a model without graph, at learning rate `rate`, on `threads` threads. Gradients, whose global norm
     /// is `norm`, are scaled so that it does not exceed the limit. A parameter without gradient is left as it is,
-    /// weight decay included, as PyTorch does.
+    /// weight decay included, as PyTorch does. Weights and moments that nobody else holds are changed in place.
     ///
     /// # Errors
-    /// A gradient of a parameter that does not learn.
+    /// A gradient of a parameter that does not learn; the model is as it was.
     pub fn step(
         &mut self,
-        model: Coca,
+        model: &mut Coca,
         parameters: &Parameters,
-        gradients: NamedGradients,
+        gradients: NamedTensors,
         norm: f64,
         rate: f64,
         threads: usize,
-    ) -> Result<Coca> {
+    ) -> Result<()> {
+        let settings = gradients.keys().map(|name| parameters.get(name));
+        let settings = settings.collect::<Result<Vec<_>>>()?;
         self.updates += 1;
         let limit = self.config.clip_norm;
         // PyTorch's clip_grad_norm_: the factor never exceeds 1, and 1e-6 guards the division.
         let clip = (limit / (norm + 1e-6)).min(1.0);
-        let clip = (limit > 0.0 && clip < 1.0).then_some(clip);
-        let mut weights = Weights::of(&model);
+        let clip = if limit > 0.0 { clip } else { 1.0 };
+        let mut weights = take(model, gradients.keys());
         let mut jobs = Vec::with_capacity(gradients.len());
-        for (name, gradient) in gradients {
-            let settings = parameters.get(&name)?;
+        for ((name, gradient), settings) in gradients.into_iter().zip(settings) {
             if let Some(weights) = weights.remove(&name) {
                 jobs.push(Job {
                     settings,
@@ -109,19 +109,16 @@ impl Optimizer {
                 .map(|job| this.update(job, clip, rate))
                 .collect::<Vec<_>>())
         })?;
-        let mut updated = BTreeMap::new();
-        for (name, slots, weights) in updates.into_iter().flatten() {
+        for (name, slots, updated) in updates.into_iter().flatten() {
             self.slots.insert(name.clone(), slots);
-            updated.insert(name, weights);
+            weights.insert(name, updated);
         }
-        Ok(model.map(&mut Apply {
-            updated,
-            path: Vec::new(),
-        }))
+        *model = put(model.clone(), weights);
+        Ok(())
     }
 
     /// What a parameter's rule remembers now, and the parameter, flat. The gradient is taken times `clip`.
-    fn update(&self, job: Job<'_>, clip: Option<f64>, rate: f64) -> (String, Slots, Tensor<1>) {
+    fn update(&self, job: Job<'_>, clip: f64, rate: f64) -> (String, Slots, Tensor<1>) {
         let Job {
             name,
             settings,
@@ -132,45 +129,59 @@ impl Optimizer {
         let (config, slot, update) = (&self.config, &mut slots, self.updates);
         let (shape, rate) = (&settings.shape, rate * settings.rate_factor);
         let decay = settings.weight_decay;
-        let gradient = match clip {
-            Some(clip) => gradient * clip,
-            None => gradient,
-        };
-        let by_change = |change: Tensor<1>| {
-            if decay == 0.0 {
-                weights.clone() - change
+        let clipped = |gradient: Tensor<1>| {
+            if clip == 1.0 {
+                gradient
             } else {
-                weights.clone() * (1.0 - rate * decay) - change
+                gradient * clip
+            }
+        };
+        let by_change = |weights: Tensor<1>, change: Tensor<1>| {
+            if decay == 0.0 {
+                weights - change
+            } else {
+                weights * (1.0 - rate * decay) - change
             }
         };
         let weights = match config.method {
             Method::Muon if muon::applies(&name, shape) => {
-                by_change(muon::change(config, &name, shape, gradient, slot, rate))
+                let gradient = clipped(gradient);
+                let change = muon::change(config, &name, shape, gradient, slot, rate);
+                by_change(weights, change)
             }
-            Method::Adafactor => by_change(adafactor::change(
-                config, shape, gradient, slot, update, rate,
-            )),
+            Method::Adafactor => {
+                let gradient = clipped(gradient);
+                let change = adafactor::change(config, shape, gradient, slot, update, rate);
+                by_change(weights, change)
+            }
             Method::AdamW | Method::Muon => {
-                adamw::update(config, weights, gradient, slot, update, rate, decay)
+                let numbers = AdamW {
+                    beta1: config.beta1,
+                    beta2: config.beta2,
+                    epsilon: config.epsilon,
+                    rate,
+                    weight_decay: decay,
+                    step: i32::try_from(update).unwrap_or(i32::MAX),
+                    clip,
+                };
+                adamw::update(numbers, weights, gradient, slot)
             }
+        };
+        let weights = if name == "logit_scale" {
+            weights.clamp(0.0, LARGEST_LOGIT_SCALE)
+        } else {
+            weights
         };
         (name, slots, weights)
     }
 
     /// What the rule remembers, for a checkpoint: `SLOT.NAME`.
     pub fn state(&self) -> coca_model::Result<StateDict> {
-        let mut state = StateDict::new();
-        for (name, slots) in &self.slots {
-            for (slot, tensor) in slots {
-                let values = tensor.clone().into_data().try_into_vec_as::<f32>();
-                let values = values.map_err(|error| {
-                    coca_model::Error::Device(format!("reading the optimiser: {error:?}"))
-                })?;
-                let entry = TensorEntry::from_f32(vec![values.len()], &values)?;
-                state.insert(format!("{slot}.{name}"), entry);
-            }
-        }
-        Ok(state)
+        let tensors = self.slots.iter().flat_map(|(name, slots)| {
+            let slots = slots.iter();
+            slots.map(move |(slot, tensor)| (format!("{slot}.{name}"), tensor))
+        });
+        state(tensors, "the optimiser")
     }
 
     /// Continues from a checkpoint after `updates` updates.
@@ -187,8 +198,7 @@ impl Optimizer {
                 Some((*slot, name))
             });
             let Some((slot, name)) = place else { continue };
-            let (_, values) = state.get_f32(key)?;
-            let tensor = Tensor::from_data(TensorData::from(values.as_slice()), device);
+            let tensor = restored(state, key, device)?;
             slots.entry(name.into()).or_default().insert(slot, tensor);
         }
         Ok(Self {
@@ -211,67 +221,4 @@ fn shares(mut jobs: Vec<Job<'_>>, threads: usize) -> Vec<Vec<Job<'_>>> {
         }
     }
     shares.into_iter().map(|(_, share)| share).collect()
-}
-
-/// Takes a model's weights, flat, by parameter name.
-#[derive(Default)]
-struct Weights {
-    path: Vec<String>,
-    found: BTreeMap<String, Tensor<1>>,
-}
-
-impl Weights {
-    fn of(model: &Coca) -> BTreeMap<String, Tensor<1>> {
-        let mut weights = Self::default();
-        model.visit(&mut weights);
-        weights.found
-    }
-}
-
-impl ModuleVisitor for Weights {
-    fn enter_module(&mut self, name: &str, _: &str) {
-        self.path.push(name.to_string());
-    }
-
-    fn exit_module(&mut self, _: &str, _: &str) {
-        self.path.pop();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let value = param.val();
-        let count = value.dims().iter().product::<usize>();
-        self.found
-            .insert(self.path.join("."), value.reshape([count]));
-    }
-}
-
-/// Puts updated weights in the place of the old ones.
-struct Apply {
-    updated: BTreeMap<String, Tensor<1>>,
-    path: Vec<String>,
-}
-
-impl ModuleMapper for Apply {
-    fn enter_module(&mut self, name: &str, _: &str) {
-        self.path.push(name.to_string());
-    }
-
-    fn exit_module(&mut self, _: &str, _: &str) {
-        self.path.pop();
-    }
-
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let name = self.path.join(".");
-        let Some(updated) = self.updated.remove(&name) else {
-            return param;
-        };
-        param.map(|value| {
-            let value = updated.reshape(value.dims());
-            if name == "logit_scale" {
-                value.clamp(0.0, LARGEST_LOGIT_SCALE)
-            } else {
-                value
-            }
-        })
-    }
 }
