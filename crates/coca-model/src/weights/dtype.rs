@@ -36,7 +36,7 @@ pub enum Dtype {
     Bool,
     /// Quantised matrix, 8.5 bits an element; see the documentation of the weights' format.
     Q8,
-    /// Quantised matrix, 4.5625 bits an element.
+    /// Quantised matrix, 4.3125 bits an element.
     Q4,
 }
 
