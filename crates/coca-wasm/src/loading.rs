@@ -11,6 +11,9 @@ use crate::error::CodedError;
 use crate::files::{peek, take};
 use crate::session::CocaSession;
 
+/// Elements of a tensor that are on their way to a GPU at once: 16 MB in f32, where a vocabulary's embedding has 100.
+const PART: usize = 4 << 20;
+
 /// A model whose weights arrive in pieces: each tensor goes to the device as soon as it is complete.
 #[wasm_bindgen]
 #[derive(Debug)]
@@ -37,7 +40,11 @@ impl CocaLoading {
     /// Begins with the small files of a model folder, a `Map` from names to bytes, which is emptied.
     pub fn begin(device: &CocaDevice, files: Map) -> Result<CocaLoading, JsValue> {
         let description = Description::from_files(|name| take(&files, name))?;
-        let loader = ModelLoader::new(description, device.device()).map_err(CodedError::from)?;
+        let mut loader =
+            ModelLoader::new(description, device.device()).map_err(CodedError::from)?;
+        if device.has_own_memory() {
+            loader = loader.in_parts(PART);
+        }
         Ok(Self {
             loader,
             device: device.device().clone(),

@@ -21,6 +21,8 @@ mod q8;
 pub(super) use plan::stored_as;
 pub use q4::{CODEBOOK, FACTORS};
 
+use std::ops::Range;
+
 use super::Dtype;
 use crate::{Error, Result};
 
@@ -114,6 +116,16 @@ pub(super) fn encode(dtype: Dtype, shape: &[usize], values: &[f32]) -> Result<Ve
 /// # Errors
 /// A number of bytes that does not fit the shape, and a scale that is not finite.
 pub(super) fn decode(dtype: Dtype, shape: &[usize], bytes: &[u8]) -> Result<Vec<f32>> {
+    decode_rows(dtype, shape, bytes, 0..shape.first().copied().unwrap_or(0))
+}
+
+/// [`decode`] for some of the rows.
+pub(super) fn decode_rows(
+    dtype: Dtype,
+    shape: &[usize],
+    bytes: &[u8],
+    rows: Range<usize>,
+) -> Result<Vec<f32>> {
     let layout = Layout::new(dtype, shape)?;
     if layout.total() != bytes.len() {
         return Err(Error::Weights(format!(
@@ -121,10 +133,11 @@ pub(super) fn decode(dtype: Dtype, shape: &[usize], bytes: &[u8]) -> Result<Vec<
             bytes.len()
         )));
     }
-    let mut values = Vec::with_capacity(layout.rows * layout.columns);
+    let rows = rows.start..rows.end.min(layout.rows);
+    let mut values = Vec::with_capacity(rows.len() * layout.columns);
     let (first, rest) = bytes.split_at(layout.sizes[0]);
     let (second, third) = rest.split_at(layout.sizes[1]);
-    for row in 0..layout.rows {
+    for row in rows {
         let row_of = |size: usize| row * (size / layout.rows)..(row + 1) * (size / layout.rows);
         let scales = &first[row_of(layout.sizes[0])];
         if dtype == Dtype::Q8 {
