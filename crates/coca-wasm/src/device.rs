@@ -55,6 +55,14 @@ impl CocaDevice {
 }
 
 impl CocaDevice {
+    /// Whether tensors lie outside the memory of the wasm.
+    pub(crate) fn has_own_memory(&self) -> bool {
+        #[cfg(feature = "webgpu")]
+        return self.webgpu;
+        #[cfg(not(feature = "webgpu"))]
+        false
+    }
+
     pub(crate) fn device(&self) -> &Device {
         &self.device
     }

@@ -2,14 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use coca_model::weights::{Description, ModelLoader, WeightsFile};
+use coca_model::weights::{Description, ModelFolder, ModelLoader, WeightsFile};
 use js_sys::Map;
 use wasm_bindgen::prelude::*;
 
 use crate::device::CocaDevice;
 use crate::error::CodedError;
-use crate::files::take;
+use crate::files::{peek, take};
 use crate::session::CocaSession;
+
+/// Elements of a tensor that are on their way to a GPU at once: 16 MB in f32, where a vocabulary's embedding has 100.
+const PART: usize = 4 << 20;
 
 /// A model whose weights arrive in pieces: each tensor goes to the device as soon as it is complete.
 #[wasm_bindgen]
@@ -24,10 +27,24 @@ pub struct CocaLoading {
 
 #[wasm_bindgen]
 impl CocaLoading {
+    /// Whether the small files of a model folder have to be joined by the merges of CLIP's vocabulary as
+    /// [`ModelFolder::CLIP_MERGES`]. They are not in the wasm, because most models have no use for them.
+    pub fn needs_clip_merges(files: &Map) -> Result<bool, JsValue> {
+        let Some(config) = peek(files, ModelFolder::CONFIG)? else {
+            return Ok(false);
+        };
+        let has_tokenizer = peek(files, ModelFolder::TOKENIZER)?.is_some();
+        Ok(Description::needs_clip_merges(&config, has_tokenizer).map_err(CodedError::from)?)
+    }
+
     /// Begins with the small files of a model folder, a `Map` from names to bytes, which is emptied.
     pub fn begin(device: &CocaDevice, files: Map) -> Result<CocaLoading, JsValue> {
         let description = Description::from_files(|name| take(&files, name))?;
-        let loader = ModelLoader::new(description, device.device()).map_err(CodedError::from)?;
+        let mut loader =
+            ModelLoader::new(description, device.device()).map_err(CodedError::from)?;
+        if device.has_own_memory() {
+            loader = loader.in_parts(PART);
+        }
         Ok(Self {
             loader,
             device: device.device().clone(),

@@ -18,6 +18,10 @@ pub struct Options {
     /// answer and how much memory they take (needs 12 GB of memory and 2 GB of disk)
     #[arg(long)]
     large: bool,
+    /// Instead, load and dispose of the shipped model so many times in Chromium, and check that the memory in use is
+    /// where it was
+    #[arg(long, value_name = "TIMES", conflicts_with = "large")]
+    loads: Option<u32>,
 }
 
 #[derive(Subcommand)]
@@ -41,6 +45,11 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
     }
     if options.large {
         return large(project);
+    }
+    if let Some(loads) = options.loads {
+        return command::run(
+            browser::script(project, "loads")?.env("COCA_LOADS", loads.to_string()),
+        );
     }
     command::run(browser::script(project, "bench")?.env("COCA_CALLS", options.calls.to_string()))
 }

@@ -61,7 +61,12 @@ fn tarball(project: &Project, bindings: &Path) -> Result<PathBuf> {
 
     let folder = project.target().join("npm");
     let tarball = folder.join(format!("coca-wasm-{VERSION}.tgz"));
-    let inputs = [package.clone(), bindings.to_path_buf(), model.clone()];
+    let inputs = [
+        package.clone(),
+        bindings.to_path_buf(),
+        model.clone(),
+        project.path("crates/coca-model/assets"),
+    ];
     stamp::unless_done(project, "npm-pack", "", &inputs, &tarball, || {
         run(tools::npm(&package)
             .args(["run", "build"])

@@ -55,6 +55,19 @@ export async function buildWithWebpack(folder: string): Promise<string> {
   return site;
 }
 
+/** A page of Next.js in a temporary folder, written out as plain files; gives that folder and the one of the site. */
+export function buildWithNext(tarball: string): { folder: string; site: string } {
+  const folder = mkdtempSync(join(tmpdir(), "coca-next-app-"));
+  cpSync(new URL("../next", import.meta.url), folder, { recursive: true });
+  npm(folder, "install", "--no-audit", "--no-fund", "--prefer-offline", "--no-save", tarball);
+  execFileSync(process.execPath, [join(folder, "node_modules/next/dist/bin/next"), "build"], {
+    cwd: folder,
+    stdio: ["ignore", "inherit", "inherit"],
+    env: { ...process.env, NEXT_TELEMETRY_DISABLED: "1" },
+  });
+  return { folder, site: join(folder, "out") };
+}
+
 function npm(folder: string, ...options: string[]): void {
   execFileSync(process.platform === "win32" ? "npm.cmd" : "npm", options, { cwd: folder, stdio: ["ignore", "inherit", "inherit"] });
 }

@@ -224,6 +224,8 @@ test("a short call does not wait for all of a long one", async ({ user }) => {
 });
 
 test("loading and disposing again and again leaves nothing behind", async ({ browser }) => {
+  const rounds = Number(process.env["COCA_LOADS"] ?? 25);
+  test.setTimeout((60 + 4 * rounds) * 1000);
   const user = await openUserPage(browser);
   const session = await user.page.context().newCDPSession(user.page);
   const round = (times: number) =>
@@ -245,9 +247,9 @@ test("loading and disposing again and again leaves nothing behind", async ({ bro
   };
   await round(3);
   const [before, workers] = [await used(), user.page.workers().length];
-  await round(25);
+  await round(rounds);
   const after = await used();
-  console.log(`${((after - before) / 1024).toFixed(0)} KiB more in use after 25 loads and disposals`);
+  console.log(`${((after - before) / 1024).toFixed(0)} KiB more in use after ${rounds} loads and disposals`);
   // A model is 12 MB of weights: one that stayed would show.
   expect(after - before).toBeLessThan(2 << 20);
   await expect.poll(() => user.page.workers().length).toBe(workers);

@@ -63,11 +63,6 @@ impl PreparedImage {
     pub fn region(&self) -> Region {
         self.region
     }
-
-    /// The normalised values, `[3, height, width]` flattened.
-    pub fn values(&self) -> &[f32] {
-        &self.values
-    }
 }
 
 impl Predictor {

@@ -1,5 +1,7 @@
 //! Element types of stored tensors.
 
+use std::ops::Range;
+
 use half::{bf16, f16};
 
 use super::quant;
@@ -36,7 +38,7 @@ pub enum Dtype {
     Bool,
     /// Quantised matrix, 8.5 bits an element; see the documentation of the weights' format.
     Q8,
-    /// Quantised matrix, 4.5625 bits an element.
+    /// Quantised matrix, 4.3125 bits an element.
     Q4,
 }
 
@@ -93,6 +95,22 @@ impl Dtype {
                 .try_fold(size, |bytes, &dim| bytes.checked_mul(dim)),
             None => quant::bytes_of(self, shape),
         }
+    }
+
+    /// [`Dtype::decode`] for some of the rows, the parts of the outermost extent, all of which are `bytes`.
+    pub(super) fn decode_rows(
+        self,
+        shape: &[usize],
+        bytes: &[u8],
+        rows: Range<usize>,
+    ) -> Result<Vec<f32>> {
+        if self.is_quantised() {
+            return quant::decode_rows(self, shape, bytes, rows);
+        }
+        let row = bytes.len() / shape.first().copied().unwrap_or(1).max(1);
+        let end = bytes.len().min(rows.end * row);
+        let bytes = bytes.get(rows.start * row..end).unwrap_or_default();
+        self.decode(shape, bytes)
     }
 
     /// Decodes a tensor of floats to f32; f64 is rounded.

@@ -6,36 +6,13 @@ use std::collections::BTreeMap;
 use burn::tensor::Device;
 use serde_json::{Value, json};
 
-use super::{CocaJson, Dtype, FileRecord, LoadOptions, ShardIndex, StateDict, load};
-use crate::config::{ModelConfig, TextConfig};
-use crate::preprocess::{PreprocessConfig, Preprocessor};
+use super::description::uses_clip_vocabulary;
+use super::folder_files::FolderFiles;
+use super::{CocaJson, Description, Dtype, FileRecord, LoadOptions, ShardIndex, StateDict, load};
+use crate::config::ModelConfig;
+use crate::preprocess::PreprocessConfig;
 use crate::tokenizer::Tokenizer;
 use crate::{Coca, Error, Result};
-
-/// All of a model folder but its weights.
-#[derive(Clone, Debug)]
-pub struct Description {
-    /// The model's shape.
-    pub model_cfg: ModelConfig,
-    /// How images become its input. The size is always the model's.
-    pub preprocess_cfg: PreprocessConfig,
-    /// How texts become its input.
-    pub tokenizer: Tokenizer,
-    /// This project's additions; the defaults when the folder is open_clip's.
-    pub coca: CocaJson,
-}
-
-impl Description {
-    /// Reads the small files of a folder as [`ModelFolder::from_files`] does.
-    ///
-    /// # Errors
-    /// Those of `read`, and a missing, damaged or inconsistent file.
-    pub fn from_files<E: From<Error>>(
-        read: impl FnMut(&str) -> Result<Option<Vec<u8>>, E>,
-    ) -> Result<Self, E> {
-        Files::new(read)?.description()
-    }
-}
 
 /// The contents of a model folder.
 #[derive(Clone, Debug)]
@@ -52,14 +29,14 @@ pub struct ModelFolder {
     pub coca: CocaJson,
 }
 
-/// Number of tokens of the CLIP vocabulary.
-const CLIP_VOCABULARY: usize = 49_408;
-
 impl ModelFolder {
     /// The configuration file.
     pub const CONFIG: &str = "open_clip_config.json";
     /// The tokenizer file. open_clip needs `tokenizer_config.json` beside it, which is not read here.
     pub const TOKENIZER: &str = "tokenizer.json";
+    /// The merges of the CLIP vocabulary as OpenAI published them, gzipped. Never part of a folder: a build without
+    /// the feature `clip-vocabulary` asks for them under this name where it needs them.
+    pub const CLIP_MERGES: &str = "clip_merges.txt.gz";
     /// Names of the file with the weights; the first that exists is read. open_clip's order, and the index of
     /// shards, which it does not know, after the single file of the same name.
     pub const WEIGHTS: [&str; 9] = [
@@ -92,15 +69,16 @@ impl ModelFolder {
     /// Reads a folder through `read`, which returns the contents of a file, or none if there is no such file.
     ///
     /// The files are compared with the sizes and hashes in `coca.json`, if it has them. Texts are split by
-    /// the CLIP vocabulary, which is built in, when the configuration has its size and names no other
-    /// tokenizer (as open_clip does) or when there is no `tokenizer.json`.
+    /// the CLIP vocabulary when the configuration has its size and names no other
+    /// tokenizer (as open_clip does) or when there is no `tokenizer.json`. It is built in with the feature
+    /// `clip-vocabulary`, else `read` is asked for [`ModelFolder::CLIP_MERGES`].
     ///
     /// # Errors
     /// Those of `read`, and a missing, damaged or inconsistent file.
     pub fn from_files<E: From<Error>>(
         read: impl FnMut(&str) -> Result<Option<Vec<u8>>, E>,
     ) -> Result<Self, E> {
-        let mut files = Files::new(read)?;
+        let mut files = FolderFiles::new(read)?;
         let Description {
             model_cfg,
             preprocess_cfg,
@@ -137,7 +115,7 @@ impl ModelFolder {
             write(name, bytes)
         };
         record(Self::CONFIG, &self.config_json()?)?;
-        // The CLIP vocabulary is built into every reader.
+        // Every reader has the CLIP vocabulary.
         if !uses_clip_vocabulary(&self.model_cfg.text_cfg) {
             record(Self::TOKENIZER, self.tokenizer.to_json()?.as_bytes())?;
             record(
@@ -197,197 +175,10 @@ impl ModelFolder {
     }
 }
 
-/// The files of a folder, each compared with its record in `coca.json`.
-struct Files<R> {
-    read: R,
-    coca: CocaJson,
-}
-
-impl<R> Files<R> {
-    fn new<E: From<Error>>(read: R) -> Result<Self, E>
-    where
-        R: FnMut(&str) -> Result<Option<Vec<u8>>, E>,
-    {
-        let coca = CocaJson::default();
-        let mut files = Self { read, coca };
-        if let Some(json) = files.get(CocaJson::FILE)? {
-            files.coca = CocaJson::from_json(&json)?;
-        }
-        Ok(files)
-    }
-
-    fn description<E: From<Error>>(&mut self) -> Result<Description, E>
-    where
-        R: FnMut(&str) -> Result<Option<Vec<u8>>, E>,
-    {
-        let config = self.get(ModelFolder::CONFIG)?.ok_or_else(|| {
-            Error::Config(format!(
-                "there is no {}; is this a model folder?",
-                ModelFolder::CONFIG
-            ))
-        })?;
-        let (model_cfg, preprocess_cfg) = read_config(&config)?;
-        let tokenizer = self.get(ModelFolder::TOKENIZER)?;
-        Ok(Description {
-            tokenizer: read_tokenizer(&model_cfg.text_cfg, tokenizer)?,
-            model_cfg,
-            preprocess_cfg,
-            coca: self.coca.clone(),
-        })
-    }
-
-    fn get<E: From<Error>>(&mut self, name: &str) -> Result<Option<Vec<u8>>, E>
-    where
-        R: FnMut(&str) -> Result<Option<Vec<u8>>, E>,
-    {
-        let bytes = (self.read)(name)?;
-        if let Some(bytes) = &bytes {
-            self.coca.check_file(name, bytes)?;
-        }
-        Ok(bytes)
-    }
-
-    fn weights<E: From<Error>>(&mut self) -> Result<StateDict, E>
-    where
-        R: FnMut(&str) -> Result<Option<Vec<u8>>, E>,
-    {
-        for name in ModelFolder::WEIGHTS {
-            let Some(bytes) = self.get(name)? else {
-                continue;
-            };
-            return if name == ShardIndex::FILE {
-                self.shards(&ShardIndex::from_json(&bytes)?)
-            } else if name.ends_with(".safetensors") {
-                Ok(StateDict::from_safetensors(bytes)?)
-            } else {
-                Ok(read_torch(name, bytes)?)
-            };
-        }
-        let names = ModelFolder::WEIGHTS.join(", ");
-        Err(Error::Weights(format!(
-            "the model folder has no weights; it must have one of {names}"
-        ))
-        .into())
-    }
-
-    fn shards<E: From<Error>>(&mut self, index: &ShardIndex) -> Result<StateDict, E>
-    where
-        R: FnMut(&str) -> Result<Option<Vec<u8>>, E>,
-    {
-        let mut weights = StateDict::new();
-        for name in index.files() {
-            let bytes = self.get(name)?.ok_or_else(|| {
-                Error::Weights(format!(
-                    "there is no shard {name}, which {} names",
-                    ShardIndex::FILE
-                ))
-            })?;
-            weights.merge(StateDict::from_safetensors(bytes)?)?;
-        }
-        index.check(&weights)?;
-        Ok(weights)
-    }
-}
-
-#[cfg(feature = "torch")]
-fn read_torch(_name: &str, bytes: Vec<u8>) -> Result<StateDict> {
-    StateDict::from_torch(bytes)
-}
-
-#[cfg(not(feature = "torch"))]
-fn read_torch(name: &str, _bytes: Vec<u8>) -> Result<StateDict> {
-    Err(Error::Weights(format!(
-        "{name} is a PyTorch checkpoint, which this build does not read; use `coca-train convert` on it"
-    )))
-}
-
-/// Reads `open_clip_config.json`: model_cfg and preprocess_cfg, or only the former's fields, as open_clip
-/// keeps them in its own list of models.
-fn read_config(bytes: &[u8]) -> Result<(ModelConfig, PreprocessConfig)> {
-    let invalid = |source| Error::Json {
-        what: ModelFolder::CONFIG.into(),
-        source,
-    };
-    let config: Value = serde_json::from_slice(bytes).map_err(invalid)?;
-    let model_cfg: ModelConfig =
-        serde_json::from_value(config.get("model_cfg").unwrap_or(&config).clone())
-            .map_err(invalid)?;
-    model_cfg.validate()?;
-
-    let mut preprocess_cfg = config
-        .get("preprocess_cfg")
-        .filter(|cfg| !cfg.is_null())
-        .cloned()
-        .unwrap_or(json!({}));
-    if let Value::Object(fields) = &mut preprocess_cfg {
-        fields.insert("size".into(), json!(model_cfg.vision_cfg.image_size.dims()));
-    }
-    let preprocess_cfg: PreprocessConfig =
-        serde_json::from_value(preprocess_cfg).map_err(invalid)?;
-    Preprocessor::new(preprocess_cfg.clone())?;
-    Ok((model_cfg, preprocess_cfg))
-}
-
-/// Whether open_clip splits this model's texts by the CLIP vocabulary.
-fn uses_clip_vocabulary(text: &TextConfig) -> bool {
-    text.vocab_size == CLIP_VOCABULARY
-        && text.hf_tokenizer_name.as_ref().is_none_or(String::is_empty)
-}
-
-fn read_tokenizer(text: &TextConfig, json: Option<Vec<u8>>) -> Result<Tokenizer> {
-    let mut tokenizer = match json {
-        Some(json) if !uses_clip_vocabulary(text) => Tokenizer::from_json(&json)?,
-        _ if text.vocab_size == CLIP_VOCABULARY => clip()?,
-        _ => {
-            return Err(Error::Tokenizer(format!(
-                "there is no {}, and a vocabulary of {} is not CLIP's",
-                ModelFolder::TOKENIZER,
-                text.vocab_size
-            )));
-        }
-    };
-    if let Some(clean) = text
-        .tokenizer_kwargs
-        .as_ref()
-        .and_then(|kwargs| kwargs.get("clean"))
-    {
-        let invalid = |source| Error::Json {
-            what: "text_cfg.tokenizer_kwargs.clean".into(),
-            source,
-        };
-        tokenizer = tokenizer.with_clean(serde_json::from_value(clean.clone()).map_err(invalid)?);
-    }
-    if text.pad_id != 0 {
-        tokenizer = tokenizer.with_pad(text.pad_id)?;
-    }
-    if tokenizer.vocab_size() > text.vocab_size {
-        return Err(Error::Tokenizer(format!(
-            "the tokenizer has {} ids, but the model only {} token embeddings; they are not of one model",
-            tokenizer.vocab_size(),
-            text.vocab_size
-        )));
-    }
-    Ok(tokenizer)
-}
-
-#[cfg(feature = "clip-vocabulary")]
-fn clip() -> Result<Tokenizer> {
-    Tokenizer::clip()
-}
-
-#[cfg(not(feature = "clip-vocabulary"))]
-fn clip() -> Result<Tokenizer> {
-    Err(Error::Tokenizer(format!(
-        "this build lacks the CLIP vocabulary; put a {} there",
-        ModelFolder::TOKENIZER
-    )))
-}
-
 #[cfg(all(test, feature = "clip-vocabulary"))]
 mod tests {
     use super::*;
     use crate::weights::TensorEntry;
-    use proptest::prelude::*;
 
     type Folder = BTreeMap<String, Vec<u8>>;
 
@@ -582,20 +373,5 @@ mod tests {
             .map(|_| ())
             .unwrap_err();
         assert!(matches!(error, Error::Input(_)));
-    }
-
-    proptest! {
-        #[test]
-        fn arbitrary_and_mutated_configs_never_panic(
-            bytes in proptest::collection::vec(any::<u8>(), 0..64),
-            at in any::<prop::sample::Index>(),
-            to in any::<u8>(),
-        ) {
-            let _ = read_config(&bytes);
-            let mut json = config().to_string().into_bytes();
-            let position = at.index(json.len());
-            json[position] = to;
-            let _ = read_config(&json);
-        }
     }
 }

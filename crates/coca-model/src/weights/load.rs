@@ -40,6 +40,8 @@ pub struct Loader<M> {
     device: Option<Device>,
     expected: BTreeMap<String, Vec<usize>>,
     adapter: Adapter,
+    /// Larger tensors go to the device in parts of about so many elements.
+    part: usize,
     /// On the device, flat.
     placed: BTreeMap<String, Tensor<1>>,
     mismatch: Mismatch,
@@ -55,9 +57,17 @@ impl<M: Module> Loader<M> {
             device: shapes.device,
             adapter: Adapter::new(shapes.found.clone(), options.clone()),
             expected: shapes.found,
+            part: usize::MAX,
             placed: BTreeMap::new(),
             mismatch: Mismatch::default(),
         }
+    }
+
+    /// The same loader, which converts a tensor of more than about `elements` to f32 in parts, so that no more than
+    /// a part is in the host's memory. The device joins them, for which it has room for the largest tensor twice.
+    pub fn in_parts(mut self, elements: usize) -> Self {
+        self.part = elements;
+        self
     }
 
     /// The module with its weights, and one sentence for each change that alters what it computes.
@@ -94,12 +104,14 @@ impl<M: Module> Loader<M> {
         if !self.mismatch.compare(name, &tensor, &self.expected)? {
             return Ok(());
         }
-        let values = tensor.to_f32().map_err(|error| at(name, error))?;
-        drop(tensor);
         let Some(device) = &self.device else {
             return Ok(());
         };
-        let tensor = flat(values, device);
+        let placed = match tensor.shape().iter().product::<usize>() > self.part {
+            true => in_parts(&tensor, self.part, device),
+            false => tensor.to_f32().map(|values| flat(values, device)),
+        };
+        let tensor = placed.map_err(|error| at(name, error))?;
         match self.placed.insert(name.to_string(), tensor) {
             None => Ok(()),
             Some(_) => Err(Error::Weights(format!(
@@ -129,6 +141,23 @@ fn flat(values: Vec<f32>, device: &Device) -> Tensor<1> {
     device.memory_persistent_allocations(TensorData::new(values, [length]), |data| {
         Tensor::<1>::from_data(data, device)
     })
+}
+
+/// [`flat`] in parts of about `elements`.
+fn in_parts(tensor: &TensorEntry, elements: usize, device: &Device) -> Result<Tensor<1>> {
+    let rows = tensor.shape().first().copied().unwrap_or(1);
+    let columns: usize = tensor.shape().iter().skip(1).product();
+    let step = (elements / columns.max(1)).max(1);
+    let parts = (0..rows).step_by(step).map(|row| {
+        let values = tensor.rows_to_f32(row..row + step)?;
+        let length = values.len();
+        Ok(Tensor::<1>::from_data(
+            TensorData::new(values, [length]),
+            device,
+        ))
+    });
+    let parts = parts.collect::<Result<Vec<_>>>()?;
+    Ok(device.memory_persistent_allocations(parts, |parts| Tensor::cat(parts, 0)))
 }
 
 /// Takes the weights out of a module, as f32. `logit_scale` and `logit_bias` become scalars, as open_clip has

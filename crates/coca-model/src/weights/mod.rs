@@ -7,8 +7,10 @@
 
 mod adapt;
 mod coca_json;
+mod description;
 mod dtype;
 mod folder;
+mod folder_files;
 mod header;
 mod load;
 mod mismatch;
@@ -24,14 +26,15 @@ mod torch;
 
 pub use adapt::{Adapted, LoadOptions, adapt};
 pub use coca_json::{CocaJson, FileRecord, Prompts, SelfTest};
+pub use description::Description;
 pub use dtype::Dtype;
-pub use folder::{Description, ModelFolder};
+pub use folder::ModelFolder;
 pub use header::TensorInfo;
 pub use load::{Loader, expected, load, save};
 pub use mismatch::Mismatch;
 pub use model_loader::{ModelLoader, WeightsFile};
 pub use position::{resize_grid, resize_sequence};
-pub use quant::CODEBOOK;
+pub use quant::{CODEBOOK, FACTORS};
 pub use reader::{SafetensorsReader, TensorSink};
 pub use shards::{ShardIndex, Shards};
 pub use state_dict::{StateDict, TensorEntry};

@@ -45,6 +45,12 @@ impl ModelLoader {
         })
     }
 
+    /// The same loader, for a device with memory of its own: see [`Loader::in_parts`].
+    pub fn in_parts(mut self, elements: usize) -> Self {
+        self.loader = self.loader.in_parts(elements);
+        self
+    }
+
     /// The model's description.
     pub fn description(&self) -> &Description {
         &self.description
@@ -179,14 +185,15 @@ mod tests {
 
     #[test]
     fn files_that_arrive_mixed_give_the_model() {
-        for (dtype, shard_bytes) in [
-            (Dtype::F32, 1 << 30),
-            (Dtype::F16, 1 << 20),
-            (Dtype::Q8, 1 << 19),
-            (Dtype::Q4, 1 << 18),
+        for (dtype, shard_bytes, part) in [
+            (Dtype::F32, 1 << 30, usize::MAX),
+            (Dtype::F32, 1 << 30, 100_000),
+            (Dtype::F16, 1 << 20, 50_000),
+            (Dtype::Q8, 1 << 19, 100_000),
+            (Dtype::Q4, 1 << 18, 1000),
         ] {
             let (files, expected) = folder(dtype, shard_bytes);
-            let mut loader = loader(&files);
+            let mut loader = loader(&files).in_parts(part);
             let mut arriving: Vec<_> = weights(&files)
                 .into_iter()
                 .map(|(name, bytes)| (loader.begin(name, false), bytes))

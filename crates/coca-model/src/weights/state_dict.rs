@@ -76,6 +76,11 @@ impl TensorEntry {
         self.dtype.decode(&self.shape, self.bytes())
     }
 
+    /// [`TensorEntry::to_f32`] for some of the rows, the parts of the outermost extent.
+    pub(super) fn rows_to_f32(&self, rows: Range<usize>) -> Result<Vec<f32>> {
+        self.dtype.decode_rows(&self.shape, self.bytes(), rows)
+    }
+
     /// This tensor with elements of another floating-point type. Integers stay as they are: they are indices
     /// or quantised values, not weights.
     pub fn to_dtype(&self, dtype: Dtype) -> Result<Self> {

@@ -26,6 +26,8 @@ emitDeclarations();
 await bundle();
 cpSync(join(bindings, "coca_wasm_bg.wasm"), join(dist, "coca_bg.wasm"));
 cpSync(join(bindings, "coca_cpu_bg.wasm"), join(dist, "coca_cpu_bg.wasm"));
+// Without the ending of a compressed file, which some servers take for the encoding of a file to be unpacked on the way.
+cpSync(join(root, "../../coca-model/assets/clip_merges.txt.gz"), join(dist, "clip_vocabulary.bin"));
 copyModel();
 
 /** The files behind the names that the worker's sources import. */

@@ -41,6 +41,7 @@ export async function startModel(
   }
   const params = {
     folder: folderPayload(source),
+    clipVocabulary: absoluteUrl(String(options.clipVocabularyUrl ?? new URL("./clip_vocabulary.bin", import.meta.url))),
     logging: options.logger !== undefined,
     cache: options.cache ?? true,
   };

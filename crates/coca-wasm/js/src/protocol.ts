@@ -32,6 +32,8 @@ export type FolderPayload =
 export interface LoadParams {
   readonly folder: FolderPayload;
   readonly wasm: Wasm;
+  /** Where the merges of CLIP's vocabulary are, for models that split texts by them. */
+  readonly clipVocabulary: string;
   readonly device: ChosenDevice;
   readonly logging: boolean;
   /** Whether files at an address may be kept for the next load. */

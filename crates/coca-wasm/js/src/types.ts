@@ -97,6 +97,11 @@ export interface LoadOptions extends CallOptions {
    * device's own, `{ cpu: "…/coca_cpu_bg.wasm", webgpu: "…/coca_bg.wasm" }`. Only the one that is needed is fetched.
    */
   readonly wasmUrl?: string | URL | { readonly cpu: string | URL; readonly webgpu: string | URL };
+  /**
+   * Where the package's `clip_vocabulary.bin` is served, if not beside its own files. It is fetched only for a model
+   * that splits texts by CLIP's vocabulary and has no `tokenizer.json`, and kept with the model.
+   */
+  readonly clipVocabularyUrl?: string | URL;
   /** Makes the worker from `coca-wasm/worker`, for bundlers and policies that need a say in it. */
   readonly worker?: () => Worker;
 }

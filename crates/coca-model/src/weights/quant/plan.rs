@@ -11,7 +11,9 @@ const SHORTEST_ROW: usize = 32;
 /// Q4 take the matrices, and the rest is F16.
 ///
 /// With Q4 the tensors at the model's ends keep 8 bits, since their errors reach everything and they are few: the
-/// patch embedding, positions, the pooler, and the projections to the embeddings.
+/// patch embedding, positions, the pooler, and the projections to the embeddings. So do the attention and the first
+/// layers of the unimodal text decoder: it is narrow, and its residual stream is still small there, so that the same
+/// relative error weighs more than anywhere else.
 pub(crate) fn stored_as(name: &str, shape: &[usize], target: Dtype) -> Dtype {
     if !target.is_quantised() {
         return target;
@@ -23,7 +25,7 @@ pub(crate) fn stored_as(name: &str, shape: &[usize], target: Dtype) -> Dtype {
     if shape.len() < 2 || elements < SMALLEST || columns < SHORTEST_ROW {
         return Dtype::F16;
     }
-    if target == Dtype::Q4 && is_end(name) {
+    if target == Dtype::Q4 && (is_end(name) || is_sensitive(name)) {
         return Dtype::Q8;
     }
     target
@@ -36,6 +38,20 @@ fn is_end(name: &str) -> bool {
             name,
             "visual.conv1.weight" | "visual.proj" | "text.text_projection"
         )
+}
+
+/// Layers of the unimodal text decoder that keep 8 bits whole.
+const FIRST_LAYERS: usize = 3;
+
+fn is_sensitive(name: &str) -> bool {
+    let layer = name.strip_prefix("text.transformer.resblocks.");
+    let Some((number, matrix)) = layer.and_then(|layer| layer.split_once('.')) else {
+        return false;
+    };
+    matrix.starts_with("attn.")
+        || number
+            .parse()
+            .is_ok_and(|number: usize| number < FIRST_LAYERS)
 }
 
 #[cfg(test)]
@@ -75,6 +91,24 @@ mod tests {
                 &[512, 768],
                 Dtype::Q8,
                 Dtype::Q8,
+            ),
+            (
+                "text.transformer.resblocks.11.attn.in_proj_weight",
+                &[1536, 512],
+                Dtype::Q8,
+                Dtype::Q8,
+            ),
+            (
+                "text.transformer.resblocks.2.mlp.c_fc.weight",
+                &[2048, 512],
+                Dtype::Q8,
+                Dtype::Q8,
+            ),
+            (
+                "text.transformer.resblocks.3.mlp.c_fc.weight",
+                &[2048, 512],
+                Dtype::Q8,
+                Dtype::Q4,
             ),
             ("visual.ln_pre.weight", &[768], Dtype::F16, Dtype::F16),
             ("logit_scale", &[], Dtype::F16, Dtype::F16),

@@ -1,8 +1,10 @@
 //! Four bits a weight: codes into a fixed table, scaled by small blocks within larger ones.
 //!
-//! Blocks of 16 follow the weights more closely than larger ones; their factors are cheap because they have only
-//! 8 bits and share a scale with 15 others. Half of the precision lost to four bits comes back by looking for the
-//! factor that leaves the least error, instead of taking it from the largest weight.
+//! Blocks of 16 follow the weights more closely than larger ones; their factors are cheap because they too are codes
+//! of four bits into a table, and share a scale with 15 others. Half of the precision lost to four bits comes back by
+//! looking for the factors and the scale that leave the least error, instead of taking them from the largest weight.
+
+use half::f16;
 
 use super::{half, scale};
 use crate::Result;
@@ -15,11 +17,20 @@ pub(super) const SUPER_BLOCK: usize = 256;
 const UNIT: f32 = 16384.0;
 
 /// What the codes 0 to 15 stand for: the levels with the least squared error over blocks of 16 that are normal,
-/// Laplace and uniformly distributed, each scaled as [`encode`] does (Lloyd's algorithm). Denser near zero, where
+/// Laplace and uniformly distributed, each scaled with the best factor (Lloyd's algorithm). Denser near zero, where
 /// weights are, and not symmetric: a block whose largest weight is positive has a negative factor.
 pub const CODEBOOK: [i8; 16] = [
     -127, -107, -83, -63, -47, -32, -19, -8, 2, 13, 24, 36, 50, 66, 86, 113,
 ];
+
+/// What the codes of block factors stand for. Close to each other near the largest, where the blocks of one scale are;
+/// the others are for blocks beside an outlier, and zeros.
+pub const FACTORS: [i8; 16] = [
+    0, 50, 67, 79, 90, 101, 113, 127, -24, -50, -67, -79, -90, -101, -113, -127,
+];
+
+/// Scales that are tried, of the one that gives the largest block its own step.
+const SCALES: [f32; 3] = [1.0, 0.95, 0.9];
 
 /// The code nearest to `position / 2 - 128` and to everything up to the next half: all midpoints of the table are
 /// multiples of one half.
@@ -51,29 +62,20 @@ pub(super) fn encode(
     factors: &mut [u8],
     codes: &mut [u8],
 ) -> Result<()> {
-    const BLOCKS: usize = SUPER_BLOCK / BLOCK;
     let supers = row
         .chunks(SUPER_BLOCK)
-        .zip(factors.chunks_mut(BLOCKS))
+        .zip(factors.chunks_mut(SUPER_BLOCK / BLOCK / 2))
         .zip(codes.chunks_mut(SUPER_BLOCK / 2));
     for (((values, factors), codes), stored) in supers.zip(scales.as_chunks_mut::<2>().0) {
-        let mut steps = [0f32; BLOCKS];
-        for (step, values) in steps.iter_mut().zip(values.chunks(BLOCK)) {
-            *step = best_step(values);
-        }
-        let largest = steps
-            .iter()
-            .fold(0f32, |largest, step| largest.max(step.abs()));
-        let nan = values.iter().fold(0f32, |sum, x| sum + x * 0.0);
-        let scale = half((largest + nan) * UNIT / 127.0)?;
+        let (scale, chosen) = best_factors(values)?;
         *stored = scale.to_le_bytes();
         let unit = scale.to_f32() / UNIT;
+        for (pair, factor) in chosen.chunks(2).zip(factors) {
+            *factor = pair[0] | pair.get(1).unwrap_or(&0) << 4;
+        }
         let blocks = values.chunks(BLOCK).zip(codes.chunks_mut(BLOCK / 2));
-        for (((values, codes), factor), step) in blocks.zip(factors).zip(steps) {
-            let chosen = best_factor(values, unit, step);
-            *factor = chosen.cast_unsigned();
-            let step = unit * f32::from(chosen);
-            let inverse = if step == 0.0 { 0.0 } else { 1.0 / step };
+        for ((values, codes), factor) in blocks.zip(chosen) {
+            let inverse = inverse(unit * f32::from(FACTORS[usize::from(factor)]));
             for (pair, code) in values.chunks(2).zip(codes) {
                 let nibble = |at: usize| pair.get(at).map_or(0, |value| nearest(value * inverse));
                 *code = nibble(0) | nibble(1) << 4;
@@ -93,12 +95,13 @@ pub(super) fn decode(
 ) -> Result<()> {
     let end = values.len() + columns;
     let supers = factors
-        .chunks(SUPER_BLOCK / BLOCK)
+        .chunks(SUPER_BLOCK / BLOCK / 2)
         .zip(codes.chunks(SUPER_BLOCK / 2));
     for ((factors, codes), &stored) in supers.zip(scales.as_chunks::<2>().0) {
         let scale = scale(stored)?;
-        for (factor, codes) in factors.iter().zip(codes.chunks(BLOCK / 2)) {
-            let factor = i16::from(factor.cast_signed());
+        let factors = factors.iter().flat_map(|pair| [pair & 15, pair >> 4]);
+        for (factor, codes) in factors.zip(codes.chunks(BLOCK / 2)) {
+            let factor = i16::from(FACTORS[usize::from(factor)]);
             let levels = CODEBOOK.map(|level| scale * f32::from(factor * i16::from(level)) / UNIT);
             for code in codes {
                 values.push(levels[usize::from(code & 15)]);
@@ -108,6 +111,30 @@ pub(super) fn decode(
     }
     values.truncate(end);
     Ok(())
+}
+
+/// The scale of these values, and the code of each block's factor, with the least squared error.
+fn best_factors(values: &[f32]) -> Result<(f16, Vec<u8>)> {
+    let largest = values
+        .chunks(BLOCK)
+        .map(|block| best_step(block).abs())
+        .fold(0f32, f32::max);
+    // `max` passes over a NaN; a sum does not.
+    let nan = values.iter().fold(0f32, |sum, x| sum + x * 0.0);
+    let mut best = (f32::INFINITY, f16::ZERO, Vec::new());
+    for shrunk in SCALES {
+        let scale = half((largest + nan) * shrunk * UNIT / 127.0)?;
+        let unit = scale.to_f32() / UNIT;
+        let (errors, chosen): (Vec<f32>, Vec<u8>) = values
+            .chunks(BLOCK)
+            .map(|block| best_factor(block, unit))
+            .unzip();
+        let error = errors.iter().sum();
+        if best.2.is_empty() || error < best.0 {
+            best = (error, scale, chosen);
+        }
+    }
+    Ok((best.1, best.2))
 }
 
 /// The step (weight of one unit of the table) with the least squared error.
@@ -138,20 +165,16 @@ fn best_step(values: &[f32]) -> f32 {
     best.1
 }
 
-/// The integer factor near `step` with the least squared error.
-fn best_factor(values: &[f32], unit: f32, step: f32) -> i8 {
-    if unit == 0.0 || step == 0.0 {
-        return 0;
-    }
-    let centre = (step / unit).round();
-    let mut best = (f32::INFINITY, 0);
-    for shift in [0.0, -1.0, 1.0, -2.0, 2.0] {
-        let factor = (centre + shift).clamp(-127.0, 127.0) as i8;
+/// The squared error of a block with the factor that leaves the least, and that factor's code.
+fn best_factor(values: &[f32], unit: f32) -> (f32, u8) {
+    let zero = values.iter().map(|value| value * value).sum();
+    let mut best = (zero, 0);
+    for (code, factor) in (0u8..).zip(FACTORS) {
         let step = unit * f32::from(factor);
-        if factor == 0 {
+        let inverse = inverse(step);
+        if inverse == 0.0 {
             continue;
         }
-        let inverse = 1.0 / step;
         let error: f32 = values
             .iter()
             .map(|value| {
@@ -160,9 +183,12 @@ fn best_factor(values: &[f32], unit: f32, step: f32) -> i8 {
             })
             .sum();
         if error < best.0 {
-            best = (error, factor);
+            best = (error, code);
         }
     }
-    let zero: f32 = values.iter().map(|value| value * value).sum();
-    if zero <= best.0 { 0 } else { best.1 }
+    best
+}
+
+fn inverse(step: f32) -> f32 {
+    if step == 0.0 { 0.0 } else { 1.0 / step }
 }

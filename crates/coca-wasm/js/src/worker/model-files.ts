@@ -30,6 +30,8 @@ export interface ReadOptions {
 const CONFIG = "open_clip_config.json";
 const TOKENIZER = "tokenizer.json";
 const MANIFEST = "coca.json";
+/** A file of the package, which the runtime takes as one of the model's. */
+const CLIP_MERGES = "clip_merges.txt.gz";
 const INDEX = "model.safetensors.index.json";
 /** Names of the weights in one file, in open_clip's order. */
 const WEIGHTS = ["open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "model.safetensors"] as const;
@@ -52,16 +54,24 @@ export class ModelFiles {
   static async open(folder: FolderPayload, options: ReadOptions): Promise<ModelFiles> {
     const reader = await FolderReader.open(folder, options);
     const files = new ModelFiles(reader);
-    const manifest = await reader.json(MANIFEST);
+    const manifest = await reader.small(MANIFEST);
     if (manifest) {
       reader.records = parseManifest(manifest);
       files.contents.set(MANIFEST, manifest);
     }
-    const [config, tokenizer] = await Promise.all([reader.json(CONFIG), reader.json(TOKENIZER)]);
+    const [config, tokenizer] = await Promise.all([reader.small(CONFIG), reader.small(TOKENIZER)]);
     if (!config) throw reader.missing(CONFIG, "every model folder has one");
     files.contents.set(CONFIG, config);
     if (tokenizer) files.contents.set(TOKENIZER, tokenizer);
     return files;
+  }
+
+  /** Adds the merges of CLIP's vocabulary, which is kept with the model. */
+  async addClipMerges(url: string): Promise<void> {
+    this.#reader.packaged.set(CLIP_MERGES, url);
+    const merges = await this.#reader.small(CLIP_MERGES);
+    if (!merges) throw this.#reader.missing(CLIP_MERGES, "serve the package's file there or set the option `clipVocabularyUrl`");
+    this.contents.set(CLIP_MERGES, merges);
   }
 
   /** Whether every file read so far had a SHA-256 to be checked against. */
@@ -75,7 +85,7 @@ export class ModelFiles {
       const file = await this.#reader.openWeights(name);
       if (file) return this.#reader.weights(name, file, sink);
     }
-    const index = await this.#reader.json(INDEX);
+    const index = await this.#reader.small(INDEX);
     if (!index) {
       const pickled = "weights in a .bin or .pt file must be converted first (coca-train convert)";
       throw this.#reader.missing(WEIGHTS[0], `there is no ${INDEX} either, which weights in shards would have; ${pickled}`);
@@ -137,6 +147,8 @@ class FolderReader {
   /** What `coca.json` says about the files; with it there is no need to try which of them exist. */
   records: ReadonlyMap<string, FileRecord> = new Map();
   verified = true;
+  /** Addresses of files that are not the folder's. */
+  readonly packaged = new Map<string, string>();
   readonly #folder: FolderPayload;
   readonly #options: ReadOptions;
   readonly #stop = new AbortController();
@@ -162,8 +174,8 @@ class FolderReader {
     return reader;
   }
 
-  /** A JSON file, or `undefined` if it is not there. */
-  async json(name: string): Promise<Uint8Array<ArrayBuffer> | undefined> {
+  /** A file that is read as a whole, or `undefined` if it is not there. */
+  async small(name: string): Promise<Uint8Array<ArrayBuffer> | undefined> {
     const file = await this.#open(name);
     if (!file) return undefined;
     const chunks: Uint8Array<ArrayBuffer>[] = [];
@@ -229,7 +241,8 @@ class FolderReader {
 
   async #open(name: string): Promise<OpenFile | undefined> {
     const record = this.records.get(name);
-    if (!record && name !== MANIFEST && name !== CONFIG && this.#listsWeights()) return undefined;
+    const listed = record ?? (this.packaged.has(name) || name === MANIFEST || name === CONFIG);
+    if (!listed && this.#listsWeights()) return undefined;
     let file: OpenFile | undefined;
     try {
       file = await this.#openSource(name, record);
@@ -238,7 +251,7 @@ class FolderReader {
       if (!offline || !this.#knownAbsent.has(name)) throw error;
     }
     if (!file) this.#absent.add(name);
-    else if (!record && name !== MANIFEST) this.verified = false;
+    else if (!record && name !== MANIFEST && !this.packaged.has(name)) this.verified = false;
     return file;
   }
 
@@ -314,6 +327,8 @@ class FolderReader {
   }
 
   #source(name: string): Blob | string | undefined {
+    const packaged = this.packaged.get(name);
+    if (packaged !== undefined) return packaged;
     if (this.#folder.kind === "files") return this.#folder.files[name];
     const folder = new URL(this.#folder.url);
     const url = new URL(name, folder);

@@ -71,7 +71,9 @@ export class Runtime {
       this.#start(params, signal).then(clock.lap("runtimeMs")),
       ModelFiles.open(folder, { signal, emit, cache, warn }),
     ]);
-    const loading = this.#glues[params.wasm.kind].CocaLoading.begin(device, files.contents);
+    const { CocaLoading } = this.#glues[params.wasm.kind];
+    if (CocaLoading.needs_clip_merges(files.contents)) await files.addClipMerges(params.clipVocabulary);
+    const loading = CocaLoading.begin(device, files.contents);
     let total: number;
     try {
       total = await files.readWeights(loading).then(clock.lap("downloadMs"));

@@ -19,7 +19,11 @@ export interface Glue {
   ) => void;
   readonly CocaDevice: { open(kind: string): Promise<WasmDevice> };
   /** Begins with the small files of a model folder, and empties the map. */
-  readonly CocaLoading: { begin(device: WasmDevice, files: Map<string, Uint8Array>): Loading };
+  readonly CocaLoading: {
+    begin(device: WasmDevice, files: Map<string, Uint8Array>): Loading;
+    /** Whether these files have to be joined by the merges of CLIP's vocabulary. */
+    needs_clip_merges(files: Map<string, Uint8Array>): boolean;
+  };
 }
 
 /** A model whose weights arrive in pieces. */

@@ -122,6 +122,27 @@ describe("reading a folder", () => {
     expect(Math.max(...(sink.files[0]?.parts.map((part) => part.length) ?? []))).toBeLessThanOrEqual(2 ** 20);
   });
 
+  it("adds the package's CLIP vocabulary and keeps it with the model", async () => {
+    server.put("packaged.bin", "merges");
+    describe_(CONFIG, WEIGHTS);
+    const read = async (url = `${BASE}packaged.bin`): Promise<ModelFiles> => {
+      const options = { signal: new AbortController().signal, emit: () => undefined, cache: new ModelCache(await caches.open(), PIECE_BYTES) };
+      const files = await ModelFiles.open({ kind: "address", url: BASE }, options);
+      await files.addClipMerges(url);
+      await files.readWeights(new Sink());
+      await files.keep();
+      return files;
+    };
+    const files = await read();
+    expect([...files.contents.keys()]).toEqual(["coca.json", CONFIG, "clip_merges.txt.gz"]);
+    expect(files.contents.get("clip_merges.txt.gz")).toEqual(encode("merges"));
+    expect(files.verified, "the package's own file needs no hash").toBe(true);
+    server.offline = true;
+    expect((await read()).contents.get("clip_merges.txt.gz")).toEqual(encode("merges"));
+    server.offline = false;
+    await expect(read(`${BASE}elsewhere.bin`)).rejects.toMatchObject({ code: "not-found", message: /clipVocabularyUrl/ });
+  });
+
   it("reads shards, each once", async () => {
     serveShards();
     const { sink, total } = await load();

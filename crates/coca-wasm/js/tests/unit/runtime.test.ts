@@ -14,6 +14,7 @@ const PARAMS: LoadParams = {
     files: { "open_clip_config.json": new Blob(["{}"]), "open_clip_model.safetensors": new Blob([WEIGHTS]) },
   },
   wasm: { kind: "cpu", url: "https://page.test/coca_cpu_bg.wasm" },
+  clipVocabulary: "https://page.test/clip_vocabulary.bin",
   device: { kind: "cpu", reason: "a test" },
   logging: false,
   cache: true,
@@ -119,6 +120,7 @@ function connect(): { connection: Connection; worker: FakeWorker } {
     install: (...given) => void (hooks = given),
     CocaDevice: { open: async () => ({ check: async () => difference, free: () => undefined }) },
     CocaLoading: {
+      needs_clip_merges: () => false,
       begin: (_device, files) => {
         expect([...files.keys()]).toEqual(["open_clip_config.json"]);
         const weights: Uint8Array[] = [];

@@ -1,0 +1,10 @@
+/** No request for an icon. */
+export const metadata = { icons: "data:," };
+
+export default function Layout({ children }) {
+  return (
+    <html lang="en">
+      <body>{children}</body>
+    </html>
+  );
+}
