@@ -60,6 +60,7 @@ export interface LabelsPayload {
 export interface GenerationPayload {
   readonly prefix: string | undefined;
   readonly maxTokens: number | undefined;
+  readonly minTokens: number | undefined;
   readonly beams: number | undefined;
   readonly topK: number | undefined;
   readonly topP: number | undefined;
