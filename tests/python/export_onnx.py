@@ -4,7 +4,7 @@
     python export_onnx.py --model models/coca-tiny --out target/onnx/coca-tiny
 
     image.onnx         pixels [1, 3, height, width] -> embedding [1, E], tokens [1, N, D]
-    text.onnx          ids [8, context] -> embedding [8, E]
+    text.onnx          ids [8, context] -> text_embedding [8, E]
     image_keys.onnx    tokens -> keys and values of the cross-attention, one pair a layer
     decoder.onnx       ids [1, 1], past keys and values, image keys and values -> logits [1, vocabulary], the present ones
     prefix.onnx        ids [1, L], tokens -> logits [1, vocabulary]: the whole prefix, without a cache
@@ -249,7 +249,7 @@ def main():
     check("decoder.onnx", step, logits)
 
     write(image, (pixels,), options.out / "image.onnx", ["pixels"], ["embedding", "tokens"])
-    write(text, (ids,), options.out / "text.onnx", ["ids"], ["embedding"])
+    write(text, (ids,), options.out / "text.onnx", ["ids"], ["text_embedding"])
     image_names = [f"image.{layer}.{kind}" for layer in range(len(of_image) // 2) for kind in ("key", "value")]
     write(keys, (tokens,), options.out / "image_keys.onnx", ["tokens"], image_names)
     past_names = [f"past.{layer}.{kind}" for layer in range(pairs) for kind in ("key", "value")]

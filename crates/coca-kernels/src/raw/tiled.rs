@@ -351,63 +351,48 @@ unsafe fn straight<const R: usize, const C: usize>(depth: usize, a: Rows, b: Row
     }
 }
 
-/// Few rows, `b` as its columns lie: four columns of `b` at a time stream past.
+/// Few rows, `b` as its columns lie: they stream past one behind the other, which is how memory is fastest. (Four at a time
+/// come at less than half of that rate where they come from memory, and no faster where they come from a cache.)
 ///
 /// # Safety
-/// As [`multiply`], and `rows` is at most [`FEW`].
+/// As [`multiply`].
 unsafe fn few_by_columns([rows, columns, depth]: [usize; 3], out: Target, a: Rows, b: Rows) {
-    // SAFETY: by contract.
-    unsafe {
-        for column in (0..columns).step_by(4) {
-            let b = b.at(column, 0);
-            let out = out.at(0, column);
-            for row in 0..rows {
-                let a = a.at(row, 0).start;
-                match columns - column {
-                    1 => dots::<1>(depth, a, b, out, row),
-                    2 => dots::<2>(depth, a, b, out, row),
-                    3 => dots::<3>(depth, a, b, out, row),
-                    _ => dots::<4>(depth, a, b, out, row),
-                }
+    for column in 0..columns {
+        for row in 0..rows {
+            // SAFETY: by contract.
+            unsafe {
+                let value = dot(depth, a.at(row, 0).start, b.at(column, 0).start);
+                out.put_one(row, column, value);
             }
         }
     }
 }
 
-/// One row of `a` times `C` columns of `b`.
+/// Σ a b
 ///
 /// # Safety
-/// They have `depth` numbers, and the result has the row.
+/// Both have `depth` numbers.
 #[inline(always)]
-unsafe fn dots<const C: usize>(depth: usize, a: *const f32, b: Rows, out: Target, row: usize) {
-    let mut sums = [[Four::zero(); 2]; C];
+unsafe fn dot(depth: usize, a: *const f32, b: *const f32) -> f32 {
+    const VECTORS: usize = 4;
+    let mut sums = [Four::zero(); VECTORS];
+    let mut k = 0;
     // SAFETY: by contract.
     unsafe {
-        let starts: [*const f32; C] = std::array::from_fn(|column| b.at(column, 0).start);
-        let mut k = 0;
-        while k + 8 <= depth {
-            let x = [Four::load(a.add(k)), Four::load(a.add(k + 4))];
-            for (sums, start) in sums.iter_mut().zip(starts) {
-                sums[0] = sums[0].plus_product(x[0], Four::load(start.add(k)));
-                sums[1] = sums[1].plus_product(x[1], Four::load(start.add(k + 4)));
+        while k + 4 * VECTORS <= depth {
+            for (vector, sum) in sums.iter_mut().enumerate() {
+                let at = k + 4 * vector;
+                *sum = sum.plus_product(Four::load(a.add(at)), Four::load(b.add(at)));
             }
-            k += 8;
+            k += 4 * VECTORS;
         }
-        let mut square = [Four::zero(); 4];
-        for (whole, [even, odd]) in square.iter_mut().zip(sums) {
-            *whole = even.plus(odd);
+        let [first, second, third, fourth] = sums;
+        let [a0, a1, a2, a3] = first.plus(second).plus(third.plus(fourth)).to_array();
+        let mut total = (a0 + a1) + (a2 + a3);
+        for k in k..depth {
+            total += *a.add(k) * *b.add(k);
         }
-        // The sum over each vector, of all columns at once.
-        let [first, second, third, fourth] = Four::transpose(square);
-        let mut totals = first.plus(second).plus(third.plus(fourth)).to_array();
-        for (total, start) in totals.iter_mut().zip(starts) {
-            for k in k..depth {
-                *total += *a.add(k) * *start.add(k);
-            }
-        }
-        for (column, total) in totals.into_iter().take(C).enumerate() {
-            out.put_one(row, column, total);
-        }
+        total
     }
 }
 

@@ -112,7 +112,8 @@ export type EventOf<M extends MethodName> = Methods[M]["event"];
 
 /** What the page sends. */
 export type HostMessage =
-  | { readonly [M in MethodName]: { type: "call"; id: number; method: M; params: Params<M> } }[MethodName]
+  // `events`: whether anybody listens to them. A message to the page costs as much as a token of a small model.
+  | { readonly [M in MethodName]: { type: "call"; id: number; method: M; params: Params<M>; events: boolean } }[MethodName]
   | { readonly type: "abort"; readonly id: number };
 
 /** What the worker sends. `fatal` is its last word: the runtime in it cannot be used any more. */

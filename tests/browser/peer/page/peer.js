@@ -57,7 +57,7 @@ export async function openPeer(address, device, description, threads) {
     async text() {
       const session = await open("text");
       const input = tokens(ids, [ids.length, ids[0].length]);
-      return { run: async () => (await session.run({ ids: input })).embedding.data, close: () => session.release() };
+      return { run: async () => (await session.run({ ids: input })).text_embedding.data, close: () => session.release() };
     },
     async caption() {
       const image = await open("image", { tokens: "gpu-buffer" });
