@@ -1,7 +1,7 @@
 //! The model: one image encoder, one unimodal and one multimodal text decoder.
 
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use crate::{
     Error, Result,
@@ -143,6 +143,32 @@ impl Coca {
             tokens: text.tokens(),
             embedding: normalise(text.pooled),
         })
+    }
+
+    /// Text embeddings `[T, E]` of right padded texts of one length, equal to those of [`Coca::encode_text`]: columns that
+    /// are padding in all of them are not computed.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when there is no text, the lengths differ, or one is larger than the context length.
+    pub fn embed_text(&self, texts: &[Vec<u32>]) -> Result<Tensor<2>> {
+        let length = texts.first().map_or(0, Vec::len);
+        let limit = self.config.text_cfg.context_length;
+        if length == 0 || length > limit || texts.iter().any(|text| text.len() != length) {
+            return Err(Error::Input(format!(
+                "{} texts of {length} tokens; they need one length of 1 to {limit}",
+                texts.len()
+            )));
+        }
+        let columns = self.text.columns_that_count(texts);
+        let ids: Vec<i32> = texts
+            .iter()
+            .flat_map(|text| &text[..columns])
+            .map(|&id| id as i32)
+            .collect();
+        let device = self.logit_scale.val().device();
+        let ids = Tensor::from_data(TensorData::new(ids, [texts.len(), columns]), &device);
+        let text = self.text.forward_padded(ids, length, &mut Whole);
+        Ok(normalise(text.pooled))
     }
 
     /// Next-token logits of the multimodal text decoder: `text_tokens` `[T, L, D]` from [`Coca::encode_text`],

@@ -13,6 +13,9 @@ use crate::{
     pieces::{Held, Pieces},
 };
 
+/// Texts are cut to a multiple of this.
+const COLUMN_STEP: usize = 8;
+
 /// The table of token embeddings.
 #[derive(Module, Debug)]
 struct TokenEmbedding {
@@ -81,17 +84,33 @@ impl TextTransformer {
 
     /// `ids` is `[T, L]`, right padded, L at most the context length.
     pub(crate) fn forward(&self, ids: Tensor<2, Int>, pieces: &mut dyn Pieces) -> TextFeatures {
-        let [rows, length] = ids.dims();
+        let length = ids.dims()[1];
+        self.forward_padded(ids, length, pieces)
+    }
+
+    /// As [`Self::forward`] for `ids` that lack columns of padding at the end: CLS stands at the position `length`, as if
+    /// they were there. Exact for `pooled` if no column of text is missing, and with the shifted mask, under which CLS
+    /// sees one pad, no first column of padding.
+    pub(crate) fn forward_padded(
+        &self,
+        ids: Tensor<2, Int>,
+        length: usize,
+        pieces: &mut dyn Pieces,
+    ) -> TextFeatures {
+        let [rows, given] = ids.dims();
         let mask = self.mask(ids.clone());
         let text = embedding(self.token_embedding.weight.val(), ids);
         let [_, _, width] = text.dims();
         let cls = self.cls_emb.val().unsqueeze::<3>().expand([rows, 1, width]);
-        let positions = self.positional_embedding.val().narrow(0, 0, length + 1);
+        let positions = self.positional_embedding.val();
+        let of_text = positions.clone().narrow(0, 0, given);
+        let of_cls = positions.narrow(0, length, 1);
+        let positions = Tensor::cat(vec![of_text, of_cls], 0);
         let x = Tensor::cat(vec![text, cls], 1) + positions.unsqueeze();
         let outputs = self
             .transformer
             .forward(x.into(), Mask::Hidden(mask.inner()), pieces);
-        let cls = outputs.tensor.clone().narrow(1, length, 1).squeeze_dim(1);
+        let cls = outputs.tensor.clone().narrow(1, given, 1).squeeze_dim(1);
         let cls: Tensor<2> = self.ln_final.forward(cls);
         TextFeatures {
             pooled: project(cls, Weight::InputFirst(self.text_projection.val()), None),
@@ -137,6 +156,18 @@ impl TextTransformer {
             .collect()
     }
 
+    /// How many columns of texts of the same length count for their embeddings: the text, and one of padding.
+    pub(crate) fn columns_that_count(&self, texts: &[Vec<u32>]) -> usize {
+        let length = texts.first().map_or(0, Vec::len);
+        let used = texts.iter().map(|text| {
+            let last = text.iter().rposition(|&id| id != self.pad_id);
+            last.map_or(0, |at| at + 1)
+        });
+        // In steps, so that a GPU meets few shapes.
+        let used = (used.max().unwrap_or(0) + 1).next_multiple_of(COLUMN_STEP);
+        used.min(length)
+    }
+
     /// Whether key k + 1 (k with the corrected mask) is hidden because text token k is padding.
     ///
     /// open_clip prepends a visible column where it means to append one, so its padding mask is shifted by one:
@@ -166,5 +197,64 @@ impl TextTransformer {
                 .reshape([1, 1, total, total])
                 .expand([rows, 1, total, total]),
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Device, Int, Tensor, TensorData};
+
+    use crate::{Coca, ModelConfig};
+
+    fn values(x: Tensor<2>) -> Vec<f32> {
+        x.into_data().try_into_vec_as().unwrap()
+    }
+
+    #[test]
+    fn embeddings_do_not_need_the_padding() {
+        let device = Device::flex();
+        for correct_cls_mask in [false, true] {
+            let mut config = ModelConfig::preset("coca_tiny").unwrap();
+            config.text_cfg.correct_cls_mask = correct_cls_mask;
+            let model = Coca::new(&config, &device).unwrap();
+            let length = config.text_cfg.context_length;
+            for words in [&[2][..], &[7, 3], &[8, 1], &[15, 16], &[23, 2], &[length]] {
+                // A padding id in the middle is hidden as well.
+                let text = |&words: &usize| -> Vec<u32> {
+                    (0..length as u32)
+                        .map(|at| match at as usize {
+                            1 if words > 2 => 0,
+                            at if at < words => 5 + at as u32,
+                            _ => 0,
+                        })
+                        .collect()
+                };
+                let texts: Vec<Vec<u32>> = words.iter().map(text).collect();
+                let ids: Vec<i32> = texts.iter().flatten().map(|&id| id as i32).collect();
+                let ids = TensorData::new(ids, [texts.len(), length]);
+                let ids = Tensor::<2, Int>::from_data(ids, &device);
+                let expected = values(model.encode_text(ids).unwrap().embedding);
+                let actual = values(model.embed_text(&texts).unwrap());
+                for (actual, expected) in actual.iter().zip(expected) {
+                    assert!(
+                        (actual - expected).abs() < 1e-5,
+                        "{words:?}: {actual}, {expected}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn texts_of_no_or_different_length_are_refused() {
+        let model = Coca::new(&ModelConfig::preset("coca_tiny").unwrap(), &Device::flex()).unwrap();
+        for texts in [
+            vec![],
+            vec![vec![]],
+            vec![vec![1], vec![1, 2]],
+            vec![vec![1; 25]],
+        ] {
+            assert!(model.embed_text(&texts).is_err(), "{texts:?}");
+        }
     }
 }

@@ -11,6 +11,7 @@ use crate::error::CodedError;
 pub struct Settings {
     pub prefix: Option<String>,
     pub max_tokens: Option<u32>,
+    pub min_tokens: Option<u32>,
     pub beams: Option<u32>,
     pub top_k: Option<u32>,
     pub top_p: Option<f32>,
@@ -43,6 +44,7 @@ impl Settings {
         };
         let options = GenerateOptions {
             strategy,
+            min_length: Length::New(self.min_tokens.unwrap_or(0) as usize),
             ..GenerateOptions::default()
         };
         Ok(limited(options, self.max_tokens))

@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 
 use crate::project::Project;
-use crate::{bench_data, bench_train, browser, command};
+use crate::{bench_data, bench_train, bench_web, browser, command};
 
 #[derive(Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -30,6 +30,10 @@ enum What {
     Train(bench_train::Options),
     /// Time the loading of training data beside webdataset and torchvision
     Data(bench_data::Options),
+    /// Time the package on the CPU beside ONNX Runtime in the same Chromium, one thread each
+    Web(bench_web::Options),
+    /// Time the package on WebGPU beside ONNX Runtime's WebGPU provider in the same Chromium
+    Webgpu(bench_web::Options),
 }
 
 /// The models of `--large`: preset and type of weights.
@@ -41,6 +45,12 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
     match &options.what {
         Some(What::Train(options)) => return bench_train::run(project, options),
         Some(What::Data(options)) => return bench_data::run(project, options),
+        Some(What::Web(options)) => {
+            return bench_web::run(project, options, bench_web::Device::Cpu);
+        }
+        Some(What::Webgpu(options)) => {
+            return bench_web::run(project, options, bench_web::Device::WebGpu);
+        }
         None => {}
     }
     if options.large {

@@ -4,6 +4,7 @@
 mod bench;
 mod bench_data;
 mod bench_train;
+mod bench_web;
 mod browser;
 mod command;
 mod demo;
@@ -41,7 +42,8 @@ enum Task {
     Test(test::Options),
     /// Build target/npm/coca-wasm-VERSION.tgz and the demo page target/www
     Package,
-    /// Time the package in Chromium, training steps (`bench train`) or the loading of data (`bench data`)
+    /// Time the package in Chromium, alone or beside ONNX Runtime (`bench web`, `bench webgpu`), training steps
+    /// (`bench train`) or the loading of data (`bench data`)
     Bench(bench::Options),
 }
 

@@ -2,10 +2,12 @@
 
 #![allow(
     unsafe_code,
-    reason = "gemm takes pointers; everything it may touch is checked here"
+    reason = "gemm and the tiles take pointers; everything they may touch is checked here"
 )]
 
 use super::simd::{LANES, sum2, total, vectorised};
+#[cfg(target_arch = "wasm32")]
+use super::tiled;
 
 /// A matrix in a slice: element (i, j) stands at `i * row_stride + j * column_stride`.
 #[derive(Clone, Copy, Debug)]
@@ -106,7 +108,12 @@ pub fn multiply(out: MatrixMut, add: bool, a: Matrix, b: Matrix, scale: f32) {
         (a.rows, b.columns, b.rows),
         "shapes of a product"
     );
-    if out.rows <= FEW_ROWS && a.column_stride == 1 && scale == 1.0 {
+    // The browser has tiles for these too.
+    if cfg!(not(target_arch = "wasm32"))
+        && out.rows <= FEW_ROWS
+        && a.column_stride == 1
+        && scale == 1.0
+    {
         return multiply_few(out, add, a, b);
     }
     // SAFETY: `Matrix` and `MatrixMut` checked that all elements lie in their slices, the shapes fit, rows of `out` do
@@ -139,6 +146,26 @@ pub fn product_of(a: Matrix, b: Matrix) -> Vec<f32> {
 /// `out` is valid for writes (and with `add` for reads) of `a.rows` rows of `b.columns`, which lie `row_stride` apart
 /// and do not overlap.
 unsafe fn product(out: *mut f32, row_stride: usize, add: bool, a: Matrix, b: Matrix, scale: f32) {
+    #[cfg(target_arch = "wasm32")]
+    if let Some(order) = order(b)
+        && a.column_stride == 1
+        && scale == 1.0
+    {
+        // SAFETY: by contract, and by the checks of `Matrix`.
+        return unsafe {
+            tiled::multiply(
+                [a.rows, b.columns, a.columns],
+                out,
+                row_stride,
+                add,
+                a.data.as_ptr(),
+                a.row_stride,
+                b.data.as_ptr(),
+                b.row_stride.max(b.column_stride),
+                order,
+            )
+        };
+    }
     // SAFETY: by contract, and by the checks of `Matrix`.
     unsafe {
         gemm::gemm(
@@ -162,6 +189,16 @@ unsafe fn product(out: *mut f32, row_stride: usize, add: bool, a: Matrix, b: Mat
             false,
             parallelism(a.rows * b.columns * a.columns),
         );
+    }
+}
+
+/// How a factor lies, if its rows or its columns are contiguous.
+#[cfg(target_arch = "wasm32")]
+fn order(b: Matrix) -> Option<tiled::Order> {
+    match (b.row_stride, b.column_stride) {
+        (_, 1) => Some(tiled::Order::Rows),
+        (1, _) => Some(tiled::Order::Columns),
+        _ => None,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 
 use super::{Predictor, PreparedImage, readback};
 use crate::{Error, ImageEncoding, Result, indices};
@@ -126,16 +126,11 @@ impl Predictor {
         let length = self.context_length();
         let mut embeddings = Vec::with_capacity(texts.len());
         for batch in texts.chunks(TEXTS_PER_BATCH) {
-            let mut ids: Vec<i32> = Vec::with_capacity(batch.len() * length);
-            for text in batch {
-                let context = self.tokenizer.encode_context(text.as_ref(), length);
-                ids.extend(context.into_iter().map(|id| id as i32));
-            }
-            let ids = TensorData::new(ids, [batch.len(), length]);
-            let encoding = self
-                .model
-                .encode_text(Tensor::<2, Int>::from_data(ids, &self.device))?;
-            embeddings.extend(readback::rows(encoding.embedding).await?);
+            let ids: Vec<Vec<u32>> = batch
+                .iter()
+                .map(|text| self.tokenizer.encode_context(text.as_ref(), length))
+                .collect();
+            embeddings.extend(readback::rows(self.model.embed_text(&ids)?).await?);
         }
         Ok(embeddings)
     }

@@ -97,6 +97,8 @@ fn read_source(args: &Args, device: &Device) -> Result<ModelFolder> {
             let known = PRESETS.join(", ");
             UsageError::new(format!("there is no preset {preset}; there are {known}"))
         })?;
+        // The same weights every time.
+        device.seed(0);
         let weights = pollster::block_on(save(&Coca::new(&config, device)?))?;
         let config = serde_json::to_vec(&json!({ "model_cfg": config }))?;
         return assemble(&config, None, weights);

@@ -154,6 +154,7 @@ export class CoCa {
     const generation = {
       prefix: options.prefix,
       maxTokens: whole("maxTokens", options.maxTokens, 1),
+      minTokens: whole("minTokens", options.minTokens, 0),
       beams: whole("beams", options.beams, 1),
       topK: whole("topK", options.topK, 1),
       topP: positive("topP", options.topP, 1),

@@ -89,7 +89,7 @@ export class Connection {
       });
       signal?.addEventListener("abort", onAbort);
       try {
-        this.#worker.postMessage({ type: "call", id, method, params } as HostMessage, transfer);
+        this.#worker.postMessage({ type: "call", id, method, params, events: onEvent !== undefined } as HostMessage, transfer);
       } catch (thrown) {
         settle();
         reject(new CocaError("invalid-argument", `the arguments cannot be sent to the worker: ${String(thrown)}`));

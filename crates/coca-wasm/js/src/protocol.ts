@@ -62,6 +62,7 @@ export interface LabelsPayload {
 export interface GenerationPayload {
   readonly prefix: string | undefined;
   readonly maxTokens: number | undefined;
+  readonly minTokens: number | undefined;
   readonly beams: number | undefined;
   readonly topK: number | undefined;
   readonly topP: number | undefined;
@@ -113,7 +114,8 @@ export type EventOf<M extends MethodName> = Methods[M]["event"];
 
 /** What the page sends. */
 export type HostMessage =
-  | { readonly [M in MethodName]: { type: "call"; id: number; method: M; params: Params<M> } }[MethodName]
+  // `events`: whether anybody listens to them. A message to the page costs as much as a token of a small model.
+  | { readonly [M in MethodName]: { type: "call"; id: number; method: M; params: Params<M>; events: boolean } }[MethodName]
   | { readonly type: "abort"; readonly id: number };
 
 /** What the worker sends. `fatal` is its last word: the runtime in it cannot be used any more. */

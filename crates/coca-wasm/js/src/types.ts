@@ -138,6 +138,8 @@ export interface CaptionOptions extends CallOptions {
   readonly prefix?: string;
   /** At most so many tokens are generated. */
   readonly maxTokens?: number;
+  /** The caption does not end before so many tokens, fewer than `maxTokens`. Default 0. */
+  readonly minTokens?: number;
   /** Beam search with so many beams. */
   readonly beams?: number;
   /** Sample from the `topK` most probable tokens. */

@@ -41,11 +41,12 @@ export function serve(port: ServerPort, makeHandlers: (server: Server) => Handle
   };
   const handlers = makeHandlers(server);
 
-  function start<M extends MethodName>(id: number, method: M, params: Params<M>): void {
+  function start<M extends MethodName>(id: number, method: M, params: Params<M>, events: boolean): void {
+    const emit = (event: EventOf<M>): void => {
+      if (events) port.postMessage({ type: "event", id, event });
+    };
     queue
-      .run(id, (signal, turn) =>
-        handlers[method](params, { signal, turn, emit: (event) => port.postMessage({ type: "event", id, event }) }),
-      )
+      .run(id, (signal, turn) => handlers[method](params, { signal, turn, emit }))
       .then((value) => port.postMessage({ type: "result", id, value }))
       .catch(async (thrown: unknown) => {
         if (isTrap(thrown)) return server.fatal(trapError(thrown));
@@ -58,6 +59,6 @@ export function serve(port: ServerPort, makeHandlers: (server: Server) => Handle
 
   port.addEventListener("message", ({ data }) => {
     if (data.type === "abort") queue.abort(data.id);
-    else start(data.id, data.method, data.params);
+    else start(data.id, data.method, data.params, data.events);
   });
 }

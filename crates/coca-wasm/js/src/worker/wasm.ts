@@ -99,6 +99,7 @@ export type OnToken = (piece?: string) => boolean;
 export interface GenerationSettings {
   readonly prefix: string | undefined;
   readonly maxTokens: number | undefined;
+  readonly minTokens: number | undefined;
   readonly beams: number | undefined;
   readonly topK: number | undefined;
   readonly topP: number | undefined;

@@ -9,7 +9,7 @@ import { FakeWorker, gate, settle, workerLike } from "./support/fake-worker.js";
 const GPU = { device: "webgpu", reason: "there" } as unknown as ModelInfo;
 const GENERATION = {
   images: [],
-  generation: { prefix: undefined, maxTokens: undefined, beams: undefined, topK: undefined, topP: undefined, temperature: undefined, seed: undefined },
+  generation: { prefix: undefined, maxTokens: undefined, minTokens: undefined, beams: undefined, topK: undefined, topP: undefined, temperature: undefined, seed: undefined },
 };
 const CAPTION = { caption: "abc", tokens: [], logProb: 0, timings: { firstTokenMs: 0, totalMs: 0, tokensPerSecond: 0 } };
 

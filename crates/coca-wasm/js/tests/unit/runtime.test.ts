@@ -24,6 +24,7 @@ const file = (key: number) => ({ kind: "encoded", blob: new Blob(["image"]), key
 const GENERATION: GenerationSettings = {
   prefix: undefined,
   maxTokens: undefined,
+  minTokens: undefined,
   beams: undefined,
   topK: undefined,
   topP: undefined,

@@ -1,0 +1,145 @@
+//! Four numbers at a time: what a vector register of WebAssembly holds.
+
+#![allow(
+    unsafe_code,
+    reason = "registers are loaded from and stored to pointers; the callers check the bounds of whole tiles"
+)]
+
+#[cfg(target_arch = "wasm32")]
+use core::arch::wasm32::{
+    f32x4_add, f32x4_mul, f32x4_splat, i32x4_shuffle, v128, v128_load, v128_load32_splat,
+    v128_store,
+};
+
+/// Four numbers.
+#[cfg(target_arch = "wasm32")]
+#[derive(Clone, Copy)]
+pub struct Four(v128);
+
+#[cfg(target_arch = "wasm32")]
+impl Four {
+    /// The same number four times.
+    #[inline(always)]
+    pub fn splat(x: f32) -> Self {
+        Self(f32x4_splat(x))
+    }
+
+    /// # Safety
+    /// `from` is valid for reads of four numbers.
+    #[inline(always)]
+    pub unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: by contract; vectors need no alignment.
+        Self(unsafe { v128_load(from.cast()) })
+    }
+
+    /// The number at `from` four times.
+    ///
+    /// # Safety
+    /// `from` is valid for reads.
+    #[inline(always)]
+    pub unsafe fn load_splat(from: *const f32) -> Self {
+        // SAFETY: by contract.
+        Self(unsafe { v128_load32_splat(from.cast()) })
+    }
+
+    /// # Safety
+    /// `to` is valid for writes of four numbers.
+    #[inline(always)]
+    pub unsafe fn store(self, to: *mut f32) {
+        // SAFETY: by contract.
+        unsafe { v128_store(to.cast(), self.0) }
+    }
+
+    /// self + x
+    #[inline(always)]
+    pub fn plus(self, x: Self) -> Self {
+        Self(f32x4_add(self.0, x.0))
+    }
+
+    /// self + x y
+    #[inline(always)]
+    pub fn plus_product(self, x: Self, y: Self) -> Self {
+        Self(f32x4_add(self.0, f32x4_mul(x.0, y.0)))
+    }
+
+    /// Rows become columns.
+    #[inline(always)]
+    pub fn transpose([a, b, c, d]: [Self; 4]) -> [Self; 4] {
+        let (ab, cd) = (
+            i32x4_shuffle::<0, 4, 1, 5>(a.0, b.0),
+            i32x4_shuffle::<0, 4, 1, 5>(c.0, d.0),
+        );
+        let (ab_high, cd_high) = (
+            i32x4_shuffle::<2, 6, 3, 7>(a.0, b.0),
+            i32x4_shuffle::<2, 6, 3, 7>(c.0, d.0),
+        );
+        [
+            Self(i32x4_shuffle::<0, 1, 4, 5>(ab, cd)),
+            Self(i32x4_shuffle::<2, 3, 6, 7>(ab, cd)),
+            Self(i32x4_shuffle::<0, 1, 4, 5>(ab_high, cd_high)),
+            Self(i32x4_shuffle::<2, 3, 6, 7>(ab_high, cd_high)),
+        ]
+    }
+}
+
+/// The same elsewhere, so that native tests can run the kernels of the browser.
+#[cfg(not(target_arch = "wasm32"))]
+#[derive(Clone, Copy)]
+pub struct Four([f32; 4]);
+
+#[cfg(not(target_arch = "wasm32"))]
+impl Four {
+    pub fn splat(x: f32) -> Self {
+        Self([x; 4])
+    }
+
+    /// # Safety
+    /// `from` is valid for reads of four numbers.
+    pub unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: by contract; an array of numbers is aligned as one of them.
+        Self(unsafe { from.cast::<[f32; 4]>().read() })
+    }
+
+    /// # Safety
+    /// `from` is valid for reads.
+    pub unsafe fn load_splat(from: *const f32) -> Self {
+        // SAFETY: by contract.
+        Self([unsafe { *from }; 4])
+    }
+
+    /// # Safety
+    /// `to` is valid for writes of four numbers.
+    pub unsafe fn store(self, to: *mut f32) {
+        // SAFETY: by contract; an array of numbers is aligned as one of them.
+        unsafe { to.cast::<[f32; 4]>().write(self.0) }
+    }
+
+    pub fn plus(self, x: Self) -> Self {
+        Self(std::array::from_fn(|i| self.0[i] + x.0[i]))
+    }
+
+    pub fn plus_product(self, x: Self, y: Self) -> Self {
+        Self(std::array::from_fn(|i| self.0[i] + x.0[i] * y.0[i]))
+    }
+
+    pub fn transpose(rows: [Self; 4]) -> [Self; 4] {
+        std::array::from_fn(|column| Self(rows.map(|row| row.0[column])))
+    }
+}
+
+impl Four {
+    /// Nothing.
+    #[inline(always)]
+    pub fn zero() -> Self {
+        Self::splat(0.0)
+    }
+
+    /// The numbers one by one.
+    #[inline(always)]
+    pub fn to_array(self) -> [f32; 4] {
+        let mut numbers = [0.0; 4];
+        // SAFETY: the array holds four numbers.
+        unsafe { self.store(numbers.as_mut_ptr()) };
+        numbers
+    }
+}

@@ -1,0 +1,114 @@
+//! `cargo xtask bench web` and `bench webgpu`: the package beside ONNX Runtime in the same Chromium.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use clap::Args;
+
+use crate::project::Project;
+use crate::{browser, command, stamp, tools};
+
+#[derive(Args)]
+pub struct Options {
+    /// Calls of each side in turn (A B A B); the median is reported
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// Only the parts whose name, such as `coca_tiny image` or `B/32 caption`, contains this
+    #[arg(long, default_value = "")]
+    only: String,
+    /// Time the package alone, without ONNX Runtime
+    #[arg(long)]
+    alone: bool,
+}
+
+/// Where both sides compute.
+#[derive(Clone, Copy)]
+pub enum Device {
+    /// WebAssembly, one thread each.
+    Cpu,
+    /// The browser's GPU, or its software one.
+    WebGpu,
+}
+
+/// The shape of the large model; its weights are random.
+const LARGE: &str = "coca_ViT-B-32";
+
+/// Times image encoder, text encoder and captions of both sides, prints a table, and writes it to
+/// `target/bench-web/DEVICE.md` and `.json`.
+pub fn run(project: &Project, options: &Options, device: Device) -> Result<()> {
+    let mut bench = browser::script(project, "peer")?;
+    let folder = project.target().join("bench-web");
+    let models = folder.join("models");
+    link(&project.model(), &models.join("coca_tiny"))?;
+    let large = models.join("B32");
+    if !large.join("coca.json").is_file() {
+        let source = format!("random:{LARGE}");
+        command::run(
+            Command::new(project.coca_train())
+                .args(["convert", &source, "--dtype", "f16", "--overwrite"])
+                .arg(&large),
+        )?;
+    }
+    let exported = folder.join("onnx");
+    let packages = "import open_clip, onnx, onnxscript";
+    let peer = !options.alone && command::capture(tools::python().args(["-c", packages])).is_ok();
+    if peer {
+        for name in ["coca_tiny", "B32"] {
+            export(project, &models.join(name), &exported.join(name))?;
+        }
+    } else if !options.alone {
+        eprintln!(
+            "ONNX Runtime is skipped, as there is no Python to make its models: pip install open_clip_torch==3.3.0 onnx \
+             onnxscript (PYTHON names another Python)"
+        );
+    }
+    let name = match device {
+        Device::Cpu => "cpu",
+        Device::WebGpu => "webgpu",
+    };
+    command::run(
+        bench
+            .env("COCA_PEER_DEVICE", name)
+            .env("COCA_PEER_MODELS", &models)
+            .env("COCA_PEER_ONNX", &exported)
+            .env("COCA_PEER_ALONE", if peer { "" } else { "1" })
+            .env("COCA_PEER_ONLY", &options.only)
+            .env("COCA_PEER_ROUNDS", options.rounds.to_string())
+            .env("COCA_PEER_OUT", folder.join(name)),
+    )
+}
+
+/// A copy of a model folder, for a server that serves only what is below one folder.
+fn link(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to).with_context(|| format!("{} cannot be made", to.display()))?;
+    for entry in fs::read_dir(from)? {
+        let from = entry?.path();
+        if let Some(name) = from.file_name() {
+            fs::copy(&from, to.join(name))
+                .with_context(|| format!("{} cannot be copied", from.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes a model folder for ONNX Runtime.
+fn export(project: &Project, model: &Path, out: &Path) -> Result<()> {
+    let script = project.path("tests/python/export_onnx.py");
+    let name = out.file_name().unwrap_or_default().to_string_lossy();
+    let inputs = [script.clone(), model.to_path_buf()];
+    let description = out.join("model.json");
+    stamp::unless_done(
+        project,
+        &format!("onnx-{name}"),
+        "",
+        &inputs,
+        &description,
+        || {
+            let mut python = tools::python();
+            python.arg(&script).arg("--model").arg(model);
+            command::run(python.arg("--out").arg(out))
+        },
+    )
+}
