@@ -55,9 +55,9 @@ pub fn launch<P: Program>(
     let arguments = inputs.iter().fold(KernelArguments::new(), |a, input| {
         with(a, input, BufferIOAttr::ReadOnly)
     });
-    let arguments = outputs
-        .iter()
-        .fold(arguments, |a, output| with(a, output, BufferIOAttr::WriteOnly));
+    let arguments = outputs.iter().fold(arguments, |a, output| {
+        with(a, output, BufferIOAttr::WriteOnly)
+    });
     let number = |at: usize| numbers.get(at).copied().unwrap_or(0) as u32;
     let pairs = (0..PARAMETERS / 2)
         .map(|at| u64::from(number(2 * at)) | u64::from(number(2 * at + 1)) << 32)
