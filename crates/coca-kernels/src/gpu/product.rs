@@ -108,10 +108,18 @@ const STEPS: usize = 4;
 impl Form {
     fn of(rows: usize, columns: usize, input_first: bool, software: bool) -> Self {
         if software {
+            // Reading is what costs: the more of a block is in registers, the fewer times. Few heights, so that few
+            // kernels have to be compiled.
+            let high = match rows {
+                ..=2 => rows,
+                3..=4 => 4,
+                5..=24 => 8,
+                _ => 17,
+            };
             return Self::Strip {
-                rows: rows.min(8),
-                columns: if columns >= 1024 { 8 } else { 4 },
-                blocks: 8,
+                rows: high,
+                columns: if high == 17 { 8 } else { 4 },
+                blocks: if high == 17 { 4 } else { 8 },
                 parts: 1,
             };
         }
