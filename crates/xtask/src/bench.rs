@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 
 use crate::project::Project;
-use crate::{bench_data, bench_train, browser, command};
+use crate::{bench_data, bench_kernels, bench_train, browser, command};
 
 #[derive(Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -26,6 +26,8 @@ enum What {
     Train(bench_train::Options),
     /// Time the loading of training data beside webdataset and torchvision
     Data(bench_data::Options),
+    /// Time the parts of a model natively on wgpu, with the GPU kernels and without
+    Kernels(bench_kernels::Options),
 }
 
 /// The models of `--large`: preset and type of weights.
@@ -37,6 +39,7 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
     match &options.what {
         Some(What::Train(options)) => return bench_train::run(project, options),
         Some(What::Data(options)) => return bench_data::run(project, options),
+        Some(What::Kernels(options)) => return bench_kernels::run(project, options),
         None => {}
     }
     if options.large {

@@ -40,12 +40,13 @@ impl GoldenDevice {
 
     /// Runs `products`, `layer_norms` or `attentions` on the device's kernels; gives the largest error.
     pub async fn kernels(&self, name: String) -> Outcome<f32> {
-        match name.as_str() {
+        let checked = match name.as_str() {
             "products" => products(&self.0).await,
             "layer_norms" => layer_norms(&self.0).await,
             "attentions" => attentions(&self.0).await,
             _ => Err(format!("there are no kernels {name:?}")),
-        }
+        };
+        checked.map(|checked| checked.error)
     }
 
     /// Runs `outputs`, `losses`, `cached_equals_uncached` or `generated_ids` on the two files of a model; gives the

@@ -11,6 +11,22 @@ use coca_kernels::{
 
 use crate::Outcome;
 
+/// What was checked.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Checked {
+    /// The largest error, relative to the largest magnitude of its result.
+    pub error: f32,
+    /// Calls, each of which starts one kernel where there are kernels.
+    pub calls: usize,
+}
+
+impl Checked {
+    fn add(&mut self, error: f32) {
+        self.error = self.error.max(error);
+        self.calls += 1;
+    }
+}
+
 /// Largest error that a kernel may make, relative to the largest magnitude of its result.
 fn tolerance(dtype: DType) -> f64 {
     if dtype == DType::F16 { 2e-3 } else { 1e-5 }
@@ -134,8 +150,8 @@ fn types(device: &Device) -> Vec<DType> {
     types
 }
 
-/// Products of every kind: shapes that are odd, narrow, wide and tall, with every fusion. Gives the largest error.
-pub async fn products(device: &Device) -> Outcome<f32> {
+/// Products of every kind: shapes that are odd, narrow, wide and tall, with every fusion.
+pub async fn products(device: &Device) -> Outcome<Checked> {
     let shapes = [
         (1, 1, 1),
         (1, 7, 5),
@@ -149,7 +165,7 @@ pub async fn products(device: &Device) -> Outcome<f32> {
         (300, 20, 520),
         (65, 129, 63),
     ];
-    let mut worst = 0.0_f32;
+    let mut checked = Checked::default();
     for dtype in types(device) {
         for (at, (rows, width, columns)) in shapes.into_iter().enumerate() {
             for input_first in [false, true] {
@@ -205,17 +221,17 @@ pub async fn products(device: &Device) -> Outcome<f32> {
                         Some(activation) => linear_activated(x, weight, bias, activation),
                         None => linear(x, weight, bias, (fused == 2).then_some(residual)),
                     };
-                    worst = worst.max(close(&what, y, &expected, dtype).await?);
+                    checked.add(close(&what, y, &expected, dtype).await?);
                 }
             }
         }
     }
-    Ok(worst)
+    Ok(checked)
 }
 
-/// Normalised rows of every kind of width. Gives the largest error.
-pub async fn layer_norms(device: &Device) -> Outcome<f32> {
-    let mut worst = 0.0_f32;
+/// Normalised rows of every kind of width.
+pub async fn layer_norms(device: &Device) -> Outcome<Checked> {
+    let mut checked = Checked::default();
     for dtype in types(device) {
         for (batch, rows, width) in [(1, 1, 3), (2, 3, 5), (1, 9, 16), (3, 7, 33), (1, 50, 768)] {
             let what = format!("layer norm of {batch}×{rows}×{width} ({dtype:?})");
@@ -234,10 +250,10 @@ pub async fn layer_norms(device: &Device) -> Outcome<f32> {
                 .collect();
             poison([batch, rows, width], dtype, device).await?;
             let y = layer_norm(x, weight, bias, 1e-5);
-            worst = worst.max(close(&what, y, &expected, dtype).await?);
+            checked.add(close(&what, y, &expected, dtype).await?);
         }
     }
-    Ok(worst)
+    Ok(checked)
 }
 
 /// One attention to check.
@@ -300,8 +316,8 @@ fn columns(values: &[f64], width: usize, first: usize, count: usize) -> Vec<f64>
         .collect()
 }
 
-/// Attention on every arrangement of queries, keys and values, and every mask. Gives the largest error.
-pub async fn attentions(device: &Device) -> Outcome<f32> {
+/// Attention on every arrangement of queries, keys and values, and every mask.
+pub async fn attentions(device: &Device) -> Outcome<Checked> {
     let cases = [
         (1, 1, 1, 1, 4),
         (2, 3, 5, 5, 7),
@@ -310,7 +326,7 @@ pub async fn attentions(device: &Device) -> Outcome<f32> {
         (1, 4, 1, 24, 16),
         (3, 1, 9, 9, 33),
     ];
-    let mut worst = 0.0_f32;
+    let mut checked = Checked::default();
     for dtype in types(device) {
         for (batch, heads, queries, keys, width) in cases {
             let case = Case {
@@ -360,7 +376,7 @@ pub async fn attentions(device: &Device) -> Outcome<f32> {
                 let out = [batch, queries, row];
                 poison(out, dtype, device).await?;
                 let y = attention(Tokens::Cross(q.clone(), kv.clone()), heads, mask.clone());
-                worst = worst.max(close(&format!("{what}, crossed"), y, expected, dtype).await?);
+                checked.add(close(&format!("{what}, crossed"), y, expected, dtype).await?);
 
                 let part = |at: usize| kv.clone().narrow(2, at * row, row);
                 poison(out, dtype, device).await?;
@@ -369,18 +385,18 @@ pub async fn attentions(device: &Device) -> Outcome<f32> {
                     heads,
                     mask.clone(),
                 );
-                worst = worst.max(close(&format!("{what}, separate"), y, expected, dtype).await?);
+                checked.add(close(&format!("{what}, separate"), y, expected, dtype).await?);
 
                 poison(out, dtype, device).await?;
                 let [q, k, v] = [q.clone(), part(0), part(1)].map(|x| split_heads(x, heads));
                 let y = heads_attention(q, k, v, mask.clone());
-                worst = worst.max(close(&format!("{what}, split"), y, expected, dtype).await?);
+                checked.add(close(&format!("{what}, split"), y, expected, dtype).await?);
 
                 if queries == keys {
                     let packed = Tensor::cat(vec![q_joined(&case, device, dtype), kv.clone()], 2);
                     poison(out, dtype, device).await?;
                     let y = attention(Tokens::Packed(packed), heads, mask);
-                    worst = worst.max(close(&format!("{what}, packed"), y, expected, dtype).await?);
+                    checked.add(close(&format!("{what}, packed"), y, expected, dtype).await?);
                 }
             }
             // One set of queries for all sequences.
@@ -389,11 +405,10 @@ pub async fn attentions(device: &Device) -> Outcome<f32> {
             let expected = case.expected([&a, &k, &v], nothing);
             poison([batch, queries, row], dtype, device).await?;
             let y = attention(Tokens::Cross(q, kv), heads, Mask::None);
-            worst =
-                worst.max(close(&format!("{name}, shared queries"), y, &expected, dtype).await?);
+            checked.add(close(&format!("{name}, shared queries"), y, &expected, dtype).await?);
         }
     }
-    Ok(worst)
+    Ok(checked)
 }
 
 /// The queries of a case again.

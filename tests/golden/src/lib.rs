@@ -17,7 +17,7 @@ pub use attention::attention;
 pub use decoding::cached_equals_uncached;
 pub use generate::generated_ids;
 pub use golden::Golden;
-pub use kernels::{attentions, layer_norms, products};
+pub use kernels::{Checked, attentions, layer_norms, products};
 #[cfg(not(target_arch = "wasm32"))]
 pub use model::gradients;
 pub use model::{losses, outputs};
