@@ -38,6 +38,10 @@ pub fn attention(tokens: Tokens, heads: usize, mask: Mask) -> Tensor<3> {
     if let Some(joined) = fused(&tokens, heads, &mask) {
         return joined;
     }
+    #[cfg(feature = "wgsl")]
+    if let Some(joined) = on_gpu(&tokens, heads, &mask) {
+        return joined;
+    }
     let [queries, keys, values] = match tokens {
         Tokens::Packed(packed) => parts(packed),
         Tokens::Cross(queries, packed) => {
@@ -68,6 +72,10 @@ pub fn heads_attention(
         {
             return Tensor::from_dispatch(crate::flex::heads_attention(inputs, &marks));
         }
+    }
+    #[cfg(feature = "wgsl")]
+    if let Some(joined) = heads_on_gpu([&queries, &keys, &values], &mask) {
+        return joined;
     }
     composed(queries, keys, values, mask)
 }
@@ -133,4 +141,96 @@ fn marks(mask: &Mask) -> Option<crate::flex::Marks> {
         Mask::Causal => Some(crate::flex::Marks::Future),
         Mask::Hidden(mask) => crate::flex::Marks::of(mask.clone().into_dispatch()),
     }
+}
+
+/// [`attention`] by the GPU's kernel, if it can take these tensors.
+#[cfg(feature = "wgsl")]
+fn on_gpu(tokens: &Tokens, heads: usize, mask: &Mask) -> Option<Tensor<3>> {
+    use crate::gpu::{Part, Sizes, contiguous};
+    // Which tensor, and which of the parts beside each other in it.
+    let (tensors, places): (Vec<&Tensor<3>>, [(usize, usize); 3]) = match tokens {
+        Tokens::Packed(packed) => (vec![packed], [(0, 0), (0, 1), (0, 2)]),
+        Tokens::Cross(queries, packed) => (vec![queries, packed], [(0, 0), (1, 0), (1, 1)]),
+        Tokens::Separate(queries, keys, values) => {
+            (vec![queries, keys, values], [(0, 0), (1, 0), (2, 0)])
+        }
+    };
+    let dims = |part: usize| tensors[places[part].0].dims();
+    let [batch, keys, _] = dims(1);
+    let width = dims(2)[2] / (places[2].1 + 1) / heads;
+    let sizes = Sizes {
+        batch,
+        heads,
+        queries: dims(0)[1],
+        keys,
+        width,
+    };
+    let parts = [0, 1, 2].map(|part| {
+        let [sequences, tokens, columns] = dims(part);
+        Part {
+            tensor: places[part].0,
+            offset: places[part].1 * heads * width,
+            batch: if sequences == 1 { 0 } else { tokens * columns },
+            head: width,
+            token: columns,
+        }
+    });
+    let tensors = tensors.into_iter().cloned().map(Tensor::into_dispatch);
+    let tensors = tensors
+        .map(|tensor| crate::gpu::floats([&tensor]).map(|[tensor]| contiguous(tensor)))
+        .collect::<Option<Vec<_>>>()?;
+    launch(sizes, &tensors, &parts, mask)
+}
+
+/// [`heads_attention`] by the GPU's kernel, if it can take these tensors.
+#[cfg(feature = "wgsl")]
+fn heads_on_gpu(qkv: [&Tensor<4>; 3], mask: &Mask) -> Option<Tensor<3>> {
+    use crate::gpu::{Part, Sizes, contiguous};
+    let tensors = qkv.map(|tensor| tensor.clone().into_dispatch());
+    let tensors = crate::gpu::floats(tensors.each_ref())?;
+    let tensors = tensors.map(|tensor| match tensor.meta.strides().last() {
+        Some(1) => tensor,
+        _ => contiguous(tensor),
+    });
+    let [batch, heads, keys, width] = qkv[1].dims();
+    let sizes = Sizes {
+        batch,
+        heads,
+        queries: qkv[0].dims()[2],
+        keys,
+        width,
+    };
+    let parts = [0, 1, 2].map(|at| {
+        let meta = &tensors[at].meta;
+        let stride = |dimension: usize| match meta.shape()[dimension] {
+            1 => 0,
+            _ => meta.strides()[dimension],
+        };
+        Part {
+            tensor: at,
+            offset: 0,
+            batch: stride(0),
+            head: stride(1),
+            token: stride(2),
+        }
+    });
+    launch(sizes, &tensors, &parts, mask)
+}
+
+#[cfg(feature = "wgsl")]
+fn launch(
+    sizes: crate::gpu::Sizes,
+    tensors: &[burn_cubecl::tensor::CubeTensor],
+    parts: &[crate::gpu::Part; 3],
+    mask: &Mask,
+) -> Option<Tensor<3>> {
+    use crate::gpu::{Seen, attention, words, wrap};
+    let seen = match mask {
+        Mask::None => Seen::All,
+        Mask::Causal => Seen::Past,
+        Mask::Hidden(mask) => Seen::Zeros(words(&mask.clone().into_dispatch())?),
+    };
+    Some(Tensor::from_dispatch(wrap(attention(
+        sizes, tensors, parts, &seen,
+    ))))
 }

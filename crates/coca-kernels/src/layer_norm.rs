@@ -21,5 +21,17 @@ pub fn layer_norm<const D: usize>(
             return Tensor::from_dispatch(crate::flex::layer_norm(x, weight, bias, epsilon as f32));
         }
     }
+    #[cfg(feature = "wgsl")]
+    {
+        let inputs = [
+            x.clone().into_dispatch(),
+            weight.clone().into_dispatch(),
+            bias.clone().into_dispatch(),
+        ];
+        if let Some([x, weight, bias]) = crate::gpu::floats(inputs.each_ref()) {
+            let y = crate::gpu::layer_norm(x, weight, bias, epsilon as f32);
+            return Tensor::from_dispatch(crate::gpu::wrap(y));
+        }
+    }
     module::layer_norm(x, weight, Some(bias), epsilon)
 }

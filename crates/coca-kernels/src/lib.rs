@@ -1,9 +1,10 @@
-//! The operations that a transformer spends its time in, each in one pass over memory on the CPU backend, with a
-//! derivative written by hand.
+//! The operations that a transformer spends its time in, each in one pass over memory: on the CPU backend with a
+//! derivative written by hand, and on WebGPU for inference.
 //!
-//! On every other backend, and for other numbers than 32-bit floats, an operation is composed of burn's own. Both ways
-//! give the same result up to rounding.
+//! On every other backend, for numbers that the kernels do not take, and on a GPU in a graph, an operation is composed of
+//! burn's own. All ways give the same result up to rounding.
 
+mod activation;
 mod adamw;
 mod attention;
 mod cross_entropy;
@@ -14,6 +15,8 @@ mod cross_entropy;
 )]
 mod flex;
 mod gelu;
+#[cfg(feature = "wgsl")]
+pub mod gpu;
 mod layer_norm;
 mod linear;
 #[cfg(feature = "flex")]
@@ -23,6 +26,7 @@ mod linear;
 )]
 mod raw;
 
+pub use activation::{Activation, linear_activated};
 pub use adamw::{AdamW, adamw, sum_of_squares};
 pub use attention::{Mask, Tokens, attention, heads_attention, parts, split_heads};
 pub use cross_entropy::cross_entropy;

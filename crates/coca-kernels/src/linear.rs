@@ -51,6 +51,10 @@ pub fn linear<const D: usize>(
             return Tensor::from_dispatch(linear(form, inputs));
         }
     }
+    #[cfg(feature = "wgsl")]
+    if let Some(y) = on_gpu(&x, &weight, bias.as_ref(), None, residual.as_ref()) {
+        return y;
+    }
     let weight = match weight {
         Weight::OutputFirst(weight) => weight.transpose(),
         Weight::InputFirst(weight) => weight,
@@ -60,4 +64,40 @@ pub fn linear<const D: usize>(
         Some(residual) => residual + y,
         None => y,
     }
+}
+
+/// activation(x Wᵀ + bias) + residual by the GPU's kernels, if they can take these tensors.
+#[cfg(feature = "wgsl")]
+pub(crate) fn on_gpu<const D: usize>(
+    x: &Tensor<D>,
+    weight: &Weight,
+    bias: Option<&Tensor<1>>,
+    activation: Option<crate::Activation>,
+    residual: Option<&Tensor<D>>,
+) -> Option<Tensor<D>> {
+    use crate::gpu::{Epilogue, Matrix, floats, product, wrap};
+    let (input_first, weight) = match weight {
+        Weight::OutputFirst(weight) => (false, weight),
+        Weight::InputFirst(weight) => (true, weight),
+    };
+    let [x, values] = floats([&x.clone().into_dispatch(), &weight.clone().into_dispatch()])?;
+    let one = |tensor| floats([&tensor]).map(|[tensor]| tensor);
+    let bias = match bias {
+        Some(bias) => Some(one(bias.clone().into_dispatch())?),
+        None => None,
+    };
+    let residual = match residual {
+        Some(residual) => Some(one(residual.clone().into_dispatch())?),
+        None => None,
+    };
+    let weight = Matrix {
+        values,
+        input_first,
+    };
+    let epilogue = Epilogue {
+        bias,
+        activation,
+        residual,
+    };
+    Some(Tensor::from_dispatch(wrap(product(x, weight, epilogue))))
 }

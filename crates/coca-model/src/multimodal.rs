@@ -7,8 +7,8 @@ use coca_kernels::Weight;
 use crate::{
     config::ModelConfig,
     nn::{
-        Activation, BlockConfig, BlockInit, CrossBlock, KeyValues, LayerNorm, Mask, Projected,
-        ResidualBlock, normal, product,
+        BlockConfig, BlockInit, CrossBlock, KeyValues, LayerNorm, Mask, Projected, ResidualBlock,
+        activation_of, normal, product,
     },
     pieces::{Held, Pieces, run_one},
 };
@@ -30,7 +30,7 @@ impl MultimodalTransformer {
             heads: m.heads,
             hidden: 4 * m.width,
             layer_scale: m.ls_init_value,
-            activation: Activation::of(config),
+            activation: activation_of(config),
             // open_clip never calls the decoder's initialisation (issue 554) and leaves text_projection
             // uninitialised; this is what its dead code intends.
             init: BlockInit::Clip { layers: m.layers },

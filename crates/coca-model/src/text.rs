@@ -7,7 +7,7 @@ use coca_kernels::Weight;
 use crate::{
     config::ModelConfig,
     nn::{
-        Activation, BlockConfig, BlockInit, KeyValues, LayerNorm, Mask, Transformer, normal,
+        BlockConfig, BlockInit, KeyValues, LayerNorm, Mask, Transformer, activation_of, normal,
         product, project,
     },
     pieces::{Held, Pieces},
@@ -61,7 +61,7 @@ impl TextTransformer {
             heads: t.heads,
             hidden: 4 * t.width,
             layer_scale: t.ls_init_value,
-            activation: Activation::of(config),
+            activation: activation_of(config),
             init: BlockInit::Clip { layers: t.layers },
         };
         Self {

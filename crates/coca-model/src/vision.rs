@@ -7,7 +7,8 @@ use coca_kernels::Weight;
 use crate::{
     config::{AttentionalPool, ModelConfig},
     nn::{
-        Activation, BlockConfig, BlockInit, LayerNorm, Mask, Transformer, normal, project, uniform,
+        BlockConfig, BlockInit, LayerNorm, Mask, Transformer, activation_of, normal, project,
+        uniform,
     },
     pieces::{Held, Pieces, Whole, run},
     pooler::AttentionalPooler,
@@ -73,7 +74,7 @@ impl VisionTransformer {
             heads: v.heads(),
             hidden: v.mlp_hidden(),
             layer_scale: v.ls_init_value,
-            activation: Activation::of(config),
+            activation: activation_of(config),
             init: BlockInit::Torch,
         };
         let pooled_width = if v.attentional_pool == AttentionalPool::None {

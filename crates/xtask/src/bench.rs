@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 
 use crate::project::Project;
-use crate::{bench_data, bench_train, bench_web, browser, command};
+use crate::{bench_data, bench_kernels, bench_train, bench_web, browser, command};
 
 #[derive(Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -34,6 +34,8 @@ enum What {
     Web(bench_web::Options),
     /// Time the package on WebGPU beside ONNX Runtime's WebGPU provider in the same Chromium
     Webgpu(bench_web::Options),
+    /// Time the parts of a model natively on wgpu, with the GPU kernels and without
+    Kernels(bench_kernels::Options),
 }
 
 /// The models of `--large`: preset and type of weights.
@@ -51,6 +53,7 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
         Some(What::Webgpu(options)) => {
             return bench_web::run(project, options, bench_web::Device::WebGpu);
         }
+        Some(What::Kernels(options)) => return bench_kernels::run(project, options),
         None => {}
     }
     if options.large {

@@ -3,6 +3,7 @@
 
 mod bench;
 mod bench_data;
+mod bench_kernels;
 mod bench_train;
 mod bench_web;
 mod browser;

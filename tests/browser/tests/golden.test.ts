@@ -9,13 +9,16 @@ import { watch, type Device } from "../support/test";
 interface Checks {
   default(options: { module_or_path: string }): Promise<unknown>;
   GoldenDevice: { open(kind: string): Promise<GoldenDevice> };
+  use_kernels(on: boolean): void;
 }
 interface GoldenDevice {
+  kernels(name: string): Promise<number>;
   check(name: string, json: Uint8Array, weights: Uint8Array): Promise<number>;
 }
 declare global {
   interface Window {
     golden: GoldenDevice;
+    useKernels: (on: boolean) => void;
   }
 }
 
@@ -41,6 +44,7 @@ test("every check passes on this device", async ({ page, device }) => {
     const module = (await import(new URL("/coca_golden.js", location.href).href)) as Checks;
     await module.default({ module_or_path: "/coca_golden_bg.wasm" });
     window.golden = await module.GoldenDevice.open(device);
+    window.useKernels = module.use_kernels;
   }, device);
   const run = (check: string, file: string): Promise<number> =>
     page.evaluate(
@@ -50,11 +54,18 @@ test("every check passes on this device", async ({ page, device }) => {
       },
       [check, file] as const,
     );
-  for (const [check, files] of checks) {
-    for (const file of files) {
-      const error = await run(check, file);
-      console.log(`${device}, ${file}: ${check} within ${error.toExponential(1)}`);
-      expect(error).toBeLessThan(1e-3);
+  for (const kernels of ["products", "layer_norms", "attentions"]) {
+    const error = await page.evaluate((name) => window.golden.kernels(name), kernels);
+    console.log(`${device}: ${kernels} within ${error.toExponential(1)}`);
+  }
+  for (const on of device === "webgpu" ? [true, false] : [true]) {
+    await page.evaluate((on) => window.useKernels(on), on);
+    for (const [check, files] of checks) {
+      for (const file of files) {
+        const error = await run(check, file);
+        console.log(`${device}, kernels ${on ? "on" : "off"}, ${file}: ${check} within ${error.toExponential(1)}`);
+        expect(error).toBeLessThan(1e-3);
+      }
     }
   }
   if (device === "cpu") {

@@ -3,7 +3,16 @@
 use burn::tensor::Device;
 use wasm_bindgen::prelude::*;
 
-use crate::{Golden, Outcome, cached_equals_uncached, generated_ids, losses, outputs};
+use crate::{
+    Golden, Outcome, attentions, cached_equals_uncached, generated_ids, layer_norms, losses,
+    outputs, products,
+};
+
+/// Switches the kernels of the GPU on (as they are at the start) or off.
+#[wasm_bindgen]
+pub fn use_kernels(on: bool) {
+    coca_kernels::gpu::enable(on);
+}
 
 /// A device of the browser.
 #[wasm_bindgen]
@@ -27,6 +36,17 @@ impl GoldenDevice {
             "cpu" => Ok(Self(Device::flex())),
             _ => Err(format!("there is no device {kind:?}")),
         }
+    }
+
+    /// Runs `products`, `layer_norms` or `attentions` on the device's kernels; gives the largest error.
+    pub async fn kernels(&self, name: String) -> Outcome<f32> {
+        let checked = match name.as_str() {
+            "products" => products(&self.0).await,
+            "layer_norms" => layer_norms(&self.0).await,
+            "attentions" => attentions(&self.0).await,
+            _ => Err(format!("there are no kernels {name:?}")),
+        };
+        checked.map(|checked| checked.error)
     }
 
     /// Runs `outputs`, `losses`, `cached_equals_uncached` or `generated_ids` on the two files of a model; gives the

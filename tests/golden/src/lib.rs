@@ -10,12 +10,14 @@ mod compare;
 mod decoding;
 mod generate;
 mod golden;
+mod kernels;
 mod model;
 
 pub use attention::attention;
 pub use decoding::cached_equals_uncached;
 pub use generate::generated_ids;
 pub use golden::Golden;
+pub use kernels::{Checked, attentions, layer_norms, products};
 #[cfg(not(target_arch = "wasm32"))]
 pub use model::gradients;
 pub use model::{losses, outputs};

@@ -1,31 +1,16 @@
 //! The golden checks on the device that COCA_TEST_DEVICE names: flex (default), wgpu, vulkan or cuda (the last three
-//! each a cargo feature): `COCA_TEST_DEVICE=wgpu cargo test --release -p coca-golden --features wgpu`.
+//! each a cargo feature): `COCA_TEST_DEVICE=wgpu cargo test --release -p coca-golden --features wgpu`. On wgpu
+//! COCA_TEST_KERNELS=off composes every operation of burn's own.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use burn::tensor::Device;
+mod device;
+
 use coca_golden::{
     Golden, MODELS, attention, cached_equals_uncached, generated_ids, gradients, losses, outputs,
 };
+use device::device;
 use pollster::block_on;
-
-fn device() -> Device {
-    match std::env::var("COCA_TEST_DEVICE")
-        .as_deref()
-        .unwrap_or("flex")
-    {
-        "flex" => Device::flex(),
-        #[cfg(feature = "wgpu")]
-        "wgpu" => Device::wgpu(Default::default()),
-        #[cfg(feature = "vulkan")]
-        "vulkan" => Device::vulkan(Default::default()),
-        #[cfg(feature = "cuda")]
-        "cuda" => Device::cuda(0),
-        other => {
-            panic!("COCA_TEST_DEVICE is {other}: unknown, or its cargo feature is not enabled")
-        }
-    }
-}
 
 fn golden(name: &str) -> Golden {
     let path = |extension: &str| format!("{}/data/{name}.{extension}", env!("CARGO_MANIFEST_DIR"));

@@ -2,7 +2,7 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{DType, Device, Tensor};
-use coca_kernels::{Weight, linear};
+use coca_kernels::{Activation, Weight, linear, linear_activated};
 
 use super::init::{constant, uniform};
 
@@ -60,10 +60,16 @@ impl Linear {
         }
     }
 
-    /// `[.., in]` to `[.., out]`, of the type of the weights.
-    pub(crate) fn product<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+    /// activation(x Wᵀ + b), `[.., in]` to `[.., out]`, of the type of the weights.
+    pub(crate) fn activated<const D: usize>(
+        &self,
+        x: Tensor<D>,
+        activation: Activation,
+    ) -> Tensor<D> {
         let (weight, bias) = self.parts();
-        product(x, weight, bias)
+        let dtype = weight.dtype();
+        let bias = bias.map(|bias| bias.cast(dtype));
+        linear_activated(x.cast(dtype), weight, bias, activation)
     }
 
     fn parts(&self) -> (Weight, Option<Tensor<1>>) {

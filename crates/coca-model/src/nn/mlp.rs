@@ -1,37 +1,19 @@
 //! The two-layer perceptron of a block.
 
 use burn::module::Module;
-use burn::tensor::{Device, Tensor, activation};
-use coca_kernels::gelu;
+use burn::tensor::{Device, Tensor};
+use coca_kernels::Activation;
 
 use crate::config::ModelConfig;
 
 use super::{init::BlockInit, linear::Linear};
 
-/// The non-linearity between the two layers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Activation {
-    /// x Φ(x), by the error function.
-    Gelu,
-    /// x σ(1.702 x), OpenAI's approximation.
-    QuickGelu,
-}
-
-impl Activation {
-    /// The activation that a configuration asks for.
-    pub(crate) fn of(config: &ModelConfig) -> Self {
-        if config.quick_gelu {
-            Self::QuickGelu
-        } else {
-            Self::Gelu
-        }
-    }
-
-    fn forward<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
-        match self {
-            Self::Gelu => gelu(x),
-            Self::QuickGelu => x.clone() * activation::sigmoid(x * 1.702),
-        }
+/// The activation that a configuration asks for.
+pub(crate) fn activation_of(config: &ModelConfig) -> Activation {
+    if config.quick_gelu {
+        Activation::QuickGelu
+    } else {
+        Activation::Gelu
     }
 }
 
@@ -66,7 +48,7 @@ impl Mlp {
         residual: Option<Tensor<D>>,
     ) -> Tensor<D> {
         let dtype = x.dtype();
-        let hidden = self.activation.forward(self.c_fc.product(x));
+        let hidden = self.c_fc.activated(x, self.activation);
         self.c_proj.product_onto(hidden, residual, dtype)
     }
 }

@@ -12,5 +12,5 @@ pub(crate) use coca_kernels::Mask;
 pub(crate) use init::{BlockInit, constant, normal, uniform};
 pub(crate) use layer_norm::LayerNorm;
 pub(crate) use linear::{product, project};
-pub(crate) use mlp::Activation;
+pub(crate) use mlp::activation_of;
 pub(crate) use resblock::{BlockConfig, CrossBlock, ResidualBlock, Transformer};

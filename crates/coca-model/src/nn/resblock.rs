@@ -2,7 +2,7 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
-use coca_kernels::Mask;
+use coca_kernels::{Activation, Mask};
 
 use crate::pieces::{Held, Pieces, run_one};
 
@@ -10,7 +10,7 @@ use super::{
     attention::{KeyValues, MultiheadAttention, Projected},
     init::{BlockInit, constant},
     layer_norm::LayerNorm,
-    mlp::{Activation, Mlp},
+    mlp::Mlp,
 };
 
 /// LayerScale: a learned factor for each channel of a residual branch.

@@ -1,0 +1,101 @@
+//! Kernels in WGSL for burn's `wgpu` and `webgpu`, for inference: no derivatives, and tensors that belong to a graph are
+//! left to the composed operations.
+//!
+//! A kernel is text that Rust writes for one combination of types, fusions and block sizes (all loops over registers
+//! unrolled); sizes and strides come in a small buffer, so that one compiled kernel serves all shapes of its kind. None
+//! needs subgroups, which wgpu does not offer in a browser.
+
+mod attention;
+mod layer_norm;
+mod product;
+mod program;
+mod text;
+
+pub(crate) use attention::{Part, Seen, Sizes, attention};
+pub(crate) use layer_norm::layer_norm;
+pub(crate) use product::{Epilogue, Matrix, product};
+
+use std::any::Any;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use burn::backend::{
+    BackendTensor, Cube, DispatchAutodiffContext, DispatchTensor, DispatchTensorKind,
+    tensor::FloatTensor,
+};
+use burn::tensor::{DType, Shape};
+use burn_cubecl::{
+    kernel::into_contiguous, ops::numeric::empty_device_contiguous_dtype, tensor::CubeTensor,
+};
+
+static ENABLED: AtomicBool = AtomicBool::new(true);
+
+/// Switches the kernels on (as they are at the start) or off; without them every operation is composed of burn's.
+/// For all devices and threads: it is for tests and measurements that compare the two.
+pub fn enable(on: bool) {
+    ENABLED.store(on, Ordering::Relaxed);
+}
+
+/// The tensors of burn's backend, if the kernels can take all of them: floating point numbers of 32 or 16 bits on a
+/// device that compiles WGSL, none of them part of a graph.
+pub(crate) fn floats<const N: usize>(tensors: [&DispatchTensor; N]) -> Option<[CubeTensor; N]> {
+    if !ENABLED.load(Ordering::Relaxed) {
+        return None;
+    }
+    let found = tensors.map(|tensor| {
+        let DispatchTensorKind::Cube(BackendTensor::Float(float)) = &tensor.kind else {
+            return None;
+        };
+        // Another type where burn fuses operations: then it has kernels of its own.
+        let float = (float as &dyn Any).downcast_ref::<CubeTensor>()?;
+        let fits = tensor.autodiff == DispatchAutodiffContext::Disabled
+            && matches!(float.dtype, DType::F32 | DType::F16)
+            && float.client.name() == "wgpu<wgsl>"
+            && !float.meta.is_tiled();
+        fits.then(|| float.clone())
+    });
+    if found.iter().any(Option::is_none) {
+        return None;
+    }
+    let mut found = found.into_iter().flatten();
+    // As many as there are places: none is missing.
+    Some([(); N].map(|()| found.next()).map(|tensor| match tensor {
+        Some(tensor) => tensor,
+        None => unreachable!("all are there"),
+    }))
+}
+
+/// A boolean tensor of burn's backend, one 32-bit word an element.
+pub(crate) fn words(tensor: &DispatchTensor) -> Option<CubeTensor> {
+    let DispatchTensorKind::Cube(BackendTensor::Bool(mask)) = &tensor.kind else {
+        return None;
+    };
+    let mask = (mask as &dyn Any).downcast_ref::<CubeTensor>()?;
+    (mask.dtype.size() == 4).then(|| mask.clone())
+}
+
+/// The tensor as burn passes it on.
+pub(crate) fn wrap(tensor: CubeTensor) -> DispatchTensor {
+    let tensor: Box<dyn Any> = Box::new(tensor);
+    let Ok(tensor) = tensor.downcast::<FloatTensor<Cube>>() else {
+        unreachable!("the inputs were of this type")
+    };
+    DispatchTensor {
+        kind: DispatchTensorKind::Cube(BackendTensor::Float(*tensor)),
+        autodiff: Default::default(),
+    }
+}
+
+/// A tensor to write to, its elements one behind the other.
+fn empty(like: &CubeTensor, shape: Shape, dtype: DType) -> CubeTensor {
+    empty_device_contiguous_dtype(like.client.clone(), like.device.clone(), shape, dtype)
+}
+
+/// The tensor with its elements one behind the other.
+pub(crate) fn contiguous(tensor: CubeTensor) -> CubeTensor {
+    into_contiguous(tensor)
+}
+
+/// Whether the device computes on a CPU: there blocks in registers pay more than threads and shared memory.
+fn is_software(tensor: &CubeTensor) -> bool {
+    tensor.client.properties().identity.physical.is_none()
+}

@@ -1,0 +1,58 @@
+//! Pieces of WGSL that several kernels are made of.
+
+use burn::tensor::DType;
+
+use super::program::READ;
+
+/// What the elements of a tensor are in memory. All computing is in 32 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Stored {
+    /// 32-bit floating point.
+    F32,
+    /// 16-bit floating point, where the device has `shader-f16`.
+    F16,
+}
+
+impl Stored {
+    /// The type of a tensor that the kernels take.
+    pub fn of(dtype: DType) -> Self {
+        match dtype {
+            DType::F16 => Self::F16,
+            _ => Self::F32,
+        }
+    }
+
+    /// Its name in WGSL, of one element or of four.
+    pub fn name(self, wide: bool) -> &'static str {
+        match (self, wide) {
+            (Self::F32, false) => "f32",
+            (Self::F32, true) => "vec4<f32>",
+            (Self::F16, false) => "f16",
+            (Self::F16, true) => "vec4<f16>",
+        }
+    }
+}
+
+/// The first line of a kernel with tensors of these types.
+pub fn header(types: &[Stored]) -> &'static str {
+    if types.contains(&Stored::F16) {
+        "enable f16;\n"
+    } else {
+        ""
+    }
+}
+
+/// A buffer to read from.
+pub fn input(binding: usize, name: &str, element: &str) -> String {
+    format!("@group(0) @binding({binding}) var<storage, {READ}> {name}: array<{element}>;\n")
+}
+
+/// A buffer to write to.
+pub fn output(binding: usize, name: &str, element: &str) -> String {
+    format!("@group(0) @binding({binding}) var<storage, read_write> {name}: array<{element}>;\n")
+}
+
+/// `first`, then `separator` and the next, ..: text for each of 0..n.
+pub fn each(n: usize, f: impl Fn(usize) -> String) -> String {
+    (0..n).map(f).collect()
+}
