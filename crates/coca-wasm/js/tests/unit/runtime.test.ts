@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { Connection } from "../../src/connection.js";
-import type { LoadParams } from "../../src/protocol.js";
+import type { LoadParams, WorkerMessage } from "../../src/protocol.js";
 import type { LoadProgress } from "../../src/types.js";
 import { Runtime } from "../../src/worker/runtime.js";
 import type { Handlers, Server } from "../../src/worker/server.js";
@@ -267,6 +267,22 @@ describe("Runtime", () => {
     // Messages of the fake worker may take a few turns; a generation that does not hear them would never end.
     expect(made).toBeLessThan(10);
     expect(session.images).toBe(0);
+  });
+
+  it("tells of pieces only to calls that listen", async () => {
+    const { connection, worker } = await loaded();
+    const events: unknown[] = [];
+    worker.addEventListener("message", (event) => {
+      const message = (event as MessageEvent<WorkerMessage>).data;
+      if (message.type === "event") events.push(message.event);
+    });
+    session.onText = async (onToken) => ["a", " cat"].filter((piece) => onToken(piece));
+    const params = { images: [IMAGE], generation: GENERATION };
+    const [silent] = await connection.call("caption", params);
+    expect(events).toEqual([]);
+    const [heard] = await connection.call("caption", params, { onEvent: () => undefined });
+    expect(events).toEqual(["a", " cat"]);
+    expect([silent?.caption, heard?.caption]).toEqual(["a cat", "a cat"]);
   });
 
   it("takes the time of every step", async () => {
