@@ -25,6 +25,10 @@ pub struct Part {
 
 /// Which keys a query sees.
 #[derive(Clone, Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a few live at a time, on the stack"
+)]
 pub enum Seen {
     /// All.
     All,
