@@ -10,6 +10,7 @@ use crate::{
     nn::constant,
     pieces::Whole,
     text::TextTransformer,
+    text_batch::columns_that_count,
     vision::{ImageFeatures, VisionTransformer},
 };
 
@@ -159,7 +160,8 @@ impl Coca {
                 texts.len()
             )));
         }
-        let columns = self.text.columns_that_count(texts);
+        let rows = texts.iter().map(Vec::as_slice);
+        let columns = columns_that_count(rows, self.config.text_cfg.pad_id);
         let ids: Vec<i32> = texts
             .iter()
             .flat_map(|text| &text[..columns])

@@ -171,12 +171,15 @@ impl Coca {
         let pad = self.config().text_cfg.pad_id;
 
         let image: ImageFeatures = self.visual.forward(pixels, kept_patches, pieces);
+        // CLS stays where it would be behind the padding.
+        let cls_position = texts.length;
+        let texts = &texts.without_padding(pad);
         let ids: Vec<i32> = texts.ids.iter().map(|&id| id as i32).collect();
         let ids = Tensor::<2, Int>::from_data(
             TensorData::new(ids, [texts.rows(), texts.length]),
             &device,
         );
-        let text = self.text.forward(ids, pieces);
+        let text = self.text.forward_padded(ids, cls_position, pieces);
 
         let caption = (weights.caption != 0.0)
             .then(|| {
@@ -223,11 +226,8 @@ impl Coca {
         if predicted.is_empty() {
             return None;
         }
-        let columns = texts.used_columns(pad);
-        let outputs = self
-            .text_decoder
-            .train(text, columns, image, &texts.image_of_row, pieces);
-        let predicted = repositioned(&predicted, texts.length, columns);
+        let (columns, rows) = (texts.length, &texts.image_of_row);
+        let outputs = self.text_decoder.train(text, columns, image, rows, pieces);
         let logits = |x| self.text_decoder.logits(x);
         Some(next_token_loss(
             outputs, &predicted, logits, smoothing, &device,
@@ -323,14 +323,6 @@ fn pick(x: Tensor<2>, rows: &[usize], device: &Device) -> Tensor<2> {
         return x;
     }
     x.select(0, indices(rows, device))
-}
-
-/// Targets of rows of `from` columns, for rows cut to `to` columns. Nothing is lost: what was cut is padding.
-fn repositioned(targets: &[(usize, u32)], from: usize, to: usize) -> Vec<(usize, u32)> {
-    targets
-        .iter()
-        .map(|&(at, id)| (at / from * to + at % from, id))
-        .collect()
 }
 
 #[cfg(test)]

@@ -13,9 +13,6 @@ use crate::{
     pieces::{Held, Pieces},
 };
 
-/// Texts are cut to a multiple of this.
-const COLUMN_STEP: usize = 8;
-
 /// The table of token embeddings.
 #[derive(Module, Debug)]
 struct TokenEmbedding {
@@ -154,18 +151,6 @@ impl TextTransformer {
             .iter()
             .map(|block| block.empty_cache(rows, capacity, device))
             .collect()
-    }
-
-    /// How many columns of texts of the same length count for their embeddings: the text, and one of padding.
-    pub(crate) fn columns_that_count(&self, texts: &[Vec<u32>]) -> usize {
-        let length = texts.first().map_or(0, Vec::len);
-        let used = texts.iter().map(|text| {
-            let last = text.iter().rposition(|&id| id != self.pad_id);
-            last.map_or(0, |at| at + 1)
-        });
-        // In steps, so that a GPU meets few shapes.
-        let used = (used.max().unwrap_or(0) + 1).next_multiple_of(COLUMN_STEP);
-        used.min(length)
     }
 
     /// Whether key k + 1 (k with the corrected mask) is hidden because text token k is padding.

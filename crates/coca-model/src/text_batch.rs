@@ -117,20 +117,33 @@ impl TextBatch {
             .collect()
     }
 
-    /// Columns up to the last token of the longest row, rounded up so that few shapes occur.
-    pub(crate) fn used_columns(&self, pad: u32) -> usize {
-        let longest = self.ids.chunks(self.length).map(|ids| {
-            ids.iter()
-                .rposition(|&id| id != pad)
-                .map_or(0, |last| last + 1)
-        });
-        longest
-            .max()
-            .unwrap_or(0)
-            .next_multiple_of(COLUMN_STEP)
-            .min(self.length)
+    /// The same rows with the columns that [count](columns_that_count): what is left out is padding.
+    pub(crate) fn without_padding(&self, pad: u32) -> Self {
+        let rows = || self.ids.chunks(self.length);
+        let columns = columns_that_count(rows(), pad);
+        Self {
+            ids: rows().flat_map(|row| &row[..columns]).copied().collect(),
+            length: columns,
+            prefix_lengths: self.prefix_lengths.clone(),
+            image_of_row: self.image_of_row.clone(),
+            pairs: self.pairs.clone(),
+        }
     }
 }
 
-/// Granularity of the decoder's text length: fewer shapes, fewer kernels and buffers.
-const COLUMN_STEP: usize = 4;
+/// How many columns of right padded texts of the same length count for what is computed from them: the longest text, and
+/// one of padding, which CLS sees under open_clip's mask. Rounded up, so that a GPU meets few shapes.
+pub(crate) fn columns_that_count<'a>(
+    texts: impl Iterator<Item = &'a [u32]> + Clone,
+    pad: u32,
+) -> usize {
+    const STEP: usize = 4;
+    let used = texts.clone().map(|text| {
+        let last = text.iter().rposition(|&id| id != pad);
+        last.map_or(0, |at| at + 1)
+    });
+    let length = texts.map(<[u32]>::len).min().unwrap_or(0);
+    (used.max().unwrap_or(0) + 1)
+        .next_multiple_of(STEP)
+        .min(length)
+}

@@ -54,6 +54,7 @@ impl Predictor {
         let mut surprise = Surprise::default();
         for some in captions.chunks(ROWS) {
             let (texts, of) = self.caption_rows(&prompt, some);
+            let texts = texts.without_padding(self.tokenizer.pad());
             let ids: Vec<i32> = texts.ids.iter().map(|&id| id as i32).collect();
             let ids = TensorData::new(ids, [texts.rows(), texts.length]);
             let text = self
