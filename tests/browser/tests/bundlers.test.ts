@@ -19,6 +19,7 @@ for (const name of ["WEBPACK", "PLAIN"]) {
       // As if it split texts by CLIP's vocabulary: its weights are then of the wrong shape, which is found after that.
       const config = await (await fetch("models/whole/open_clip_config.json")).json();
       Object.assign(config.model_cfg.text_cfg, { vocab_size: 49408, hf_tokenizer_name: null });
+      delete config.model_cfg.multimodal_cfg?.vocab_size;
       const weights = await (await fetch("models/whole/open_clip_model.safetensors")).blob();
       const files = { "open_clip_config.json": new Blob([JSON.stringify(config)]), "open_clip_model.safetensors": weights };
       const refused = await window.coca.CoCa.load(files, { device: "cpu" }).then(
