@@ -15,7 +15,7 @@ pub struct Options {
     /// Calls of each side in turn (A B A B); the median is reported
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// Only the parts whose name, such as `coca_tiny image` or `B/32 caption`, contains this
+    /// Only the parts whose name, such as `coca_tiny image` or `B32 caption`, contains this
     #[arg(long, default_value = "")]
     only: String,
     /// Time the package alone, without ONNX Runtime
