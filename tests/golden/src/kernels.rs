@@ -141,10 +141,11 @@ fn activated(x: f64, activation: Option<Activation>) -> f64 {
     }
 }
 
-/// Number types to check: those that the device stores.
+/// Number types to check: those that the device stores and has kernels for. The CPU's are for 32 bits; in 16 burn's
+/// operations round between them, which the tolerance of one kernel does not allow for.
 fn types(device: &Device) -> Vec<DType> {
     let mut types = vec![DType::F32];
-    if device.supports_dtype(FloatDType::F16) {
+    if *device != Device::flex() && device.supports_dtype(FloatDType::F16) {
         types.push(DType::F16);
     }
     types

@@ -4,6 +4,8 @@
 
 mod device;
 
+use std::sync::{Mutex, PoisonError};
+
 use burn::tensor::Device;
 use coca_golden::{Checked, Outcome, attentions, layer_norms, products};
 use device::device;
@@ -11,6 +13,9 @@ use pollster::block_on;
 
 /// Runs the checks and, on wgpu, counts the kernels: a call that fell back to burn's operations would prove nothing.
 fn check(what: &str, checks: impl AsyncFnOnce(&Device) -> Outcome<Checked>) {
+    // One at a time: there is one observer of launches in a process, the newest.
+    static TURN: Mutex<()> = Mutex::new(());
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let device = device();
     #[cfg(feature = "wgpu")]
     let counted = watched::Kernels::count();
