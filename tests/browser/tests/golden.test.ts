@@ -10,6 +10,7 @@ interface Checks {
   default(options: { module_or_path: string }): Promise<unknown>;
   GoldenDevice: { open(kind: string): Promise<GoldenDevice> };
   use_kernels(on: boolean): void;
+  use_forms_of_gpus(gpu: boolean): void;
 }
 interface GoldenDevice {
   kernels(name: string): Promise<number>;
@@ -19,6 +20,7 @@ declare global {
   interface Window {
     golden: GoldenDevice;
     useKernels: (on: boolean) => void;
+    useFormsOfGpus: (gpu: boolean) => void;
   }
 }
 
@@ -45,6 +47,7 @@ test("every check passes on this device", async ({ page, device }) => {
     await module.default({ module_or_path: "/coca_golden_bg.wasm" });
     window.golden = await module.GoldenDevice.open(device);
     window.useKernels = module.use_kernels;
+    window.useFormsOfGpus = module.use_forms_of_gpus;
   }, device);
   const run = (check: string, file: string): Promise<number> =>
     page.evaluate(
@@ -54,9 +57,12 @@ test("every check passes on this device", async ({ page, device }) => {
       },
       [check, file] as const,
     );
-  for (const kernels of ["products", "layer_norms", "attentions"]) {
-    const error = await page.evaluate((name) => window.golden.kernels(name), kernels);
-    console.log(`${device}: ${kernels} within ${error.toExponential(1)}`);
+  for (const gpu of device === "webgpu" ? [true, false] : [false]) {
+    await page.evaluate((gpu) => window.useFormsOfGpus(gpu), gpu);
+    for (const kernels of ["products", "layer_norms", "attentions"]) {
+      const error = await page.evaluate((name) => window.golden.kernels(name), kernels);
+      console.log(`${device}, forms of ${gpu ? "GPUs" : "CPUs"}: ${kernels} within ${error.toExponential(1)}`);
+    }
   }
   for (const on of device === "webgpu" ? [true, false] : [true]) {
     await page.evaluate((on) => window.useKernels(on), on);

@@ -14,6 +14,16 @@ pub fn use_kernels(on: bool) {
     coca_kernels::gpu::enable(on);
 }
 
+/// Divides the kernels' work as for a GPU (true) or for a device that computes on a CPU, whatever the device is.
+#[wasm_bindgen]
+pub fn use_forms_of_gpus(gpu: bool) {
+    coca_kernels::gpu::choose(if gpu {
+        coca_kernels::gpu::Forms::Hardware
+    } else {
+        coca_kernels::gpu::Forms::Software
+    });
+}
+
 /// A device of the browser.
 #[wasm_bindgen]
 #[derive(Debug)]

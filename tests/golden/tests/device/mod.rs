@@ -6,6 +6,12 @@ use burn::tensor::Device;
 pub fn device() -> Device {
     #[cfg(any(feature = "wgpu", feature = "vulkan"))]
     coca_kernels::gpu::enable(std::env::var("COCA_TEST_KERNELS").as_deref() != Ok("off"));
+    #[cfg(any(feature = "wgpu", feature = "vulkan"))]
+    coca_kernels::gpu::choose(match std::env::var("COCA_TEST_FORMS").as_deref() {
+        Ok("software") => coca_kernels::gpu::Forms::Software,
+        Ok("hardware") => coca_kernels::gpu::Forms::Hardware,
+        _ => coca_kernels::gpu::Forms::OfDevice,
+    });
     match std::env::var("COCA_TEST_DEVICE")
         .as_deref()
         .unwrap_or("flex")
