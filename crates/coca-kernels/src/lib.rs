@@ -8,6 +8,7 @@ mod activation;
 mod adamw;
 mod attention;
 mod cross_entropy;
+mod embedding;
 #[cfg(feature = "flex")]
 #[cfg_attr(
     not(feature = "autodiff"),
@@ -19,6 +20,7 @@ mod gelu;
 pub mod gpu;
 mod layer_norm;
 mod linear;
+mod quantised;
 #[cfg(feature = "flex")]
 #[cfg_attr(
     not(feature = "autodiff"),
@@ -30,6 +32,8 @@ pub use activation::{Activation, linear_activated};
 pub use adamw::{AdamW, adamw, sum_of_squares};
 pub use attention::{Mask, Tokens, attention, heads_attention, parts, split_heads};
 pub use cross_entropy::cross_entropy;
+pub use embedding::embedding;
 pub use gelu::gelu;
 pub use layer_norm::layer_norm;
 pub use linear::{Weight, linear};
+pub use quantised::{BLOCKS, is_quantised, keeps_quantised, quantised};

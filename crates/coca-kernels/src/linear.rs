@@ -1,22 +1,48 @@
 //! The affine map.
 
+use std::ops::Range;
+
 use burn::tensor::{DType, Tensor, module};
 
-/// A weight and how it lies.
+use crate::quantised::is_quantised;
+
+/// A weight and how it lies; in floating point, or [quantised](crate::quantised()).
 #[derive(Clone, Debug)]
 pub enum Weight {
     /// `[out, in]`, as PyTorch stores a layer.
     OutputFirst(Tensor<2>),
+    /// Some of the rows of `[out, in]`, as PyTorch packs several layers.
+    Rows(Tensor<2>, Range<usize>),
     /// `[in, out]`, as CLIP stores a projection.
     InputFirst(Tensor<2>),
 }
 
 impl Weight {
-    /// The type of its elements.
+    /// The type that its products are computed in.
     pub fn dtype(&self) -> DType {
-        match self {
-            Self::OutputFirst(weight) | Self::InputFirst(weight) => weight.dtype(),
+        let (Self::OutputFirst(weight) | Self::Rows(weight, _) | Self::InputFirst(weight)) = self;
+        if is_quantised(weight) {
+            return DType::F32;
         }
+        weight.dtype()
+    }
+
+    /// In floating point, and without choosing rows.
+    fn plain(self) -> Self {
+        let float = |weight: Tensor<2>| match is_quantised(&weight) {
+            true => weight.dequantize(),
+            false => weight,
+        };
+        match self {
+            Self::OutputFirst(weight) => Self::OutputFirst(float(weight)),
+            Self::Rows(weight, rows) => Self::OutputFirst(float(weight).slice_dim(0, rows)),
+            Self::InputFirst(weight) => Self::InputFirst(float(weight)),
+        }
+    }
+
+    fn is_quantised(&self) -> bool {
+        let (Self::OutputFirst(weight) | Self::Rows(weight, _) | Self::InputFirst(weight)) = self;
+        is_quantised(weight)
     }
 }
 
@@ -28,20 +54,29 @@ pub fn linear<const D: usize>(
     residual: Option<Tensor<D>>,
 ) -> Tensor<D> {
     #[cfg(feature = "flex")]
+    if weight.is_quantised()
+        && let Some(y) = quantised_on_cpu(&x, &weight, bias.as_ref(), residual.as_ref())
+    {
+        return y;
+    }
+    #[cfg(feature = "wgsl")]
+    if let Some(y) = on_gpu(&x, &weight, bias.as_ref(), None, residual.as_ref()) {
+        return y;
+    }
+    let weight = weight.plain();
+    #[cfg(feature = "flex")]
     {
         use crate::flex::{Form, fit, linear};
-        let (input_first, weight) = match &weight {
-            Weight::OutputFirst(weight) => (false, weight),
-            Weight::InputFirst(weight) => (true, weight),
-        };
+        let (Weight::OutputFirst(values) | Weight::Rows(values, _) | Weight::InputFirst(values)) =
+            &weight;
         let form = Form {
-            input_first,
+            input_first: matches!(weight, Weight::InputFirst(_)),
             bias: bias.is_some(),
             residual: residual.is_some(),
         };
         let inputs = [
             Some(x.clone().into_dispatch()),
-            Some(weight.clone().into_dispatch()),
+            Some(values.clone().into_dispatch()),
             bias.clone().map(Tensor::into_dispatch),
             residual.clone().map(Tensor::into_dispatch),
         ];
@@ -51,12 +86,8 @@ pub fn linear<const D: usize>(
             return Tensor::from_dispatch(linear(form, inputs));
         }
     }
-    #[cfg(feature = "wgsl")]
-    if let Some(y) = on_gpu(&x, &weight, bias.as_ref(), None, residual.as_ref()) {
-        return y;
-    }
     let weight = match weight {
-        Weight::OutputFirst(weight) => weight.transpose(),
+        Weight::OutputFirst(weight) | Weight::Rows(weight, _) => weight.transpose(),
         Weight::InputFirst(weight) => weight,
     };
     let y = module::linear(x, weight, bias);
@@ -64,6 +95,37 @@ pub fn linear<const D: usize>(
         Some(residual) => residual + y,
         None => y,
     }
+}
+
+/// [`linear`] on the CPU by a matrix in eight bits, if none of the tensors belongs to a graph.
+#[cfg(feature = "flex")]
+fn quantised_on_cpu<const D: usize>(
+    x: &Tensor<D>,
+    weight: &Weight,
+    bias: Option<&Tensor<1>>,
+    residual: Option<&Tensor<D>>,
+) -> Option<Tensor<D>> {
+    use crate::flex::{fit_without_graph, quantised_linear};
+    let (Weight::OutputFirst(values) | Weight::Rows(values, _) | Weight::InputFirst(values)) =
+        weight;
+    let rows = match weight {
+        Weight::Rows(_, rows) => rows.clone(),
+        _ => 0..values.dims()[0],
+    };
+    let x = x.clone().into_dispatch();
+    let bias = bias.map(|bias| bias.clone().into_dispatch());
+    let residual = residual.map(|residual| residual.clone().into_dispatch());
+    let others = [Some(&x), bias.as_ref(), residual.as_ref()];
+    if !others
+        .into_iter()
+        .flatten()
+        .all(|tensor| fit_without_graph(std::slice::from_ref(tensor)))
+    {
+        return None;
+    }
+    let input_first = matches!(weight, Weight::InputFirst(_));
+    let values = values.clone().into_dispatch();
+    quantised_linear(x, values, rows, input_first, bias, residual).map(Tensor::from_dispatch)
 }
 
 /// activation(x Wᵀ + bias) + residual by the GPU's kernels, if they can take these tensors.
@@ -76,12 +138,9 @@ pub(crate) fn on_gpu<const D: usize>(
     residual: Option<&Tensor<D>>,
 ) -> Option<Tensor<D>> {
     use crate::gpu::{Epilogue, Matrix, floats, product, wrap};
-    let (input_first, weight) = match weight {
-        Weight::OutputFirst(weight) => (false, weight),
-        Weight::InputFirst(weight) => (true, weight),
-    };
-    let [x, values] = floats([&x.clone().into_dispatch(), &weight.clone().into_dispatch()])?;
     let one = |tensor| floats([&tensor]).map(|[tensor]| tensor);
+    let x = one(x.clone().into_dispatch())?;
+    let weight = Matrix::of(weight)?;
     let bias = match bias {
         Some(bias) => Some(one(bias.clone().into_dispatch())?),
         None => None,
@@ -89,10 +148,6 @@ pub(crate) fn on_gpu<const D: usize>(
     let residual = match residual {
         Some(residual) => Some(one(residual.clone().into_dispatch())?),
         None => None,
-    };
-    let weight = Matrix {
-        values,
-        input_first,
     };
     let epilogue = Epilogue {
         bias,

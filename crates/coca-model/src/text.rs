@@ -1,8 +1,8 @@
 //! The unimodal text decoder: causal, with a CLS token appended to the text.
 
 use burn::module::{Module, Param};
-use burn::tensor::{Bool, Device, Int, Tensor, module::embedding};
-use coca_kernels::Weight;
+use burn::tensor::{Bool, Device, Int, Tensor};
+use coca_kernels::{Weight, embedding};
 
 use crate::{
     config::ModelConfig,

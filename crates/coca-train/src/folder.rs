@@ -125,6 +125,7 @@ pub fn fitted(model: &ModelFolder, device: &Device) -> Result<Adapted> {
         &expected,
         &LoadOptions {
             grid: Some((rows, columns)),
+            ..LoadOptions::default()
         },
     )?;
     for name in ["logit_scale", "logit_bias"] {

@@ -41,6 +41,7 @@ impl Golden {
             &weights,
             &LoadOptions {
                 grid: Some((rows, columns)),
+                ..LoadOptions::default()
             },
         )
         .map_err(|error| error.to_string())

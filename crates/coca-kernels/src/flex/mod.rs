@@ -7,12 +7,14 @@ mod gelu;
 mod layer_norm;
 mod linear;
 mod operation;
+mod quantised;
 
 pub use attention::{Layout, Marks, attention, heads_attention};
 pub use cross_entropy::cross_entropy;
 pub use gelu::gelu;
 pub use layer_norm::layer_norm;
 pub use linear::{Form, linear};
+pub use quantised::{linear as quantised_linear, rows as quantised_rows};
 
 #[cfg(feature = "autodiff")]
 use burn::backend::TensorMetadata;

@@ -7,17 +7,20 @@
 
 mod attention;
 mod layer_norm;
+mod lookup;
 mod product;
 mod program;
 mod text;
 
 pub(crate) use attention::{Part, Seen, Sizes, attention};
 pub(crate) use layer_norm::layer_norm;
+pub(crate) use lookup::lookup;
 pub(crate) use product::{Epilogue, Matrix, product};
 
 use std::any::Any;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
+use crate::quantised::block_of;
 use burn::backend::{
     BackendTensor, Cube, DispatchAutodiffContext, DispatchTensor, DispatchTensorKind,
     tensor::FloatTensor,
@@ -81,6 +84,23 @@ pub(crate) fn floats<const N: usize>(tensors: [&DispatchTensor; N]) -> Option<[C
         Some(tensor) => tensor,
         None => unreachable!("all are there"),
     }))
+}
+
+/// Codes, four in a word, and scales of a quantised matrix, `[rows, columns / 4]` and `[rows, columns / block]`, and the
+/// extent of its blocks.
+pub(crate) fn quantised(tensor: &DispatchTensor) -> Option<(CubeTensor, CubeTensor, usize)> {
+    let DispatchTensorKind::Cube(BackendTensor::Quantized(matrix)) = &tensor.kind else {
+        return None;
+    };
+    let matrix = (matrix as &dyn Any).downcast_ref::<CubeTensor>()?;
+    let block = block_of(matrix.dtype)?;
+    let (codes, scales) = matrix.quantized_handles()?;
+    let fits = ENABLED.load(Ordering::Relaxed)
+        && matrix.client.name() == "wgpu<wgsl>"
+        && scales.dtype == DType::F32
+        && codes.is_contiguous()
+        && scales.is_contiguous();
+    fits.then_some((codes, scales, block))
 }
 
 /// A boolean tensor of burn's backend, one 32-bit word an element.

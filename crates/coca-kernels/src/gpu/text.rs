@@ -56,3 +56,12 @@ pub fn output(binding: usize, name: &str, element: &str) -> String {
 pub fn each(n: usize, f: impl Fn(usize) -> String) -> String {
     (0..n).map(f).collect()
 }
+
+/// `codes(word)`: four signed codes, the first in the lowest byte, as numbers.
+pub fn codes() -> &'static str {
+    "fn codes(word: u32) -> vec4<f32> {
+let shifted = vec4<u32>(word << 24u, word << 16u, word << 8u, word);
+return vec4<f32>(vec4<i32>(shifted) >> vec4<u32>(24u));
+}
+"
+}

@@ -5,6 +5,8 @@
     reason = "gemm and the tiles take pointers; everything they may touch is checked here"
 )]
 
+use std::ops::Range;
+
 use super::simd::{LANES, sum2, total, vectorised};
 #[cfg(target_arch = "wasm32")]
 use super::tiled;
@@ -46,6 +48,23 @@ impl<'a> Matrix<'a> {
         Self::strided(data, rows, columns, columns)
     }
 
+    /// Rows and columns.
+    pub fn dims(&self) -> [usize; 2] {
+        [self.rows, self.columns]
+    }
+
+    /// A row of a matrix whose rows are contiguous.
+    ///
+    /// # Panics
+    /// They are not, or there is no such row.
+    pub fn row(&self, row: usize) -> &'a [f32] {
+        assert!(
+            row < self.rows && self.column_stride == 1,
+            "a row in one piece"
+        );
+        &self.data[row * self.row_stride..][..self.columns]
+    }
+
     /// The same elements with rows and columns exchanged.
     pub fn transposed(self) -> Self {
         Self {
@@ -83,6 +102,29 @@ impl<'a> MatrixMut<'a> {
         }
     }
 
+    /// Rows and columns.
+    pub fn dims(&self) -> [usize; 2] {
+        [self.rows, self.columns]
+    }
+
+    /// A row.
+    ///
+    /// # Panics
+    /// There is no such row.
+    pub fn row(&mut self, row: usize) -> &mut [f32] {
+        &mut self.data[row * self.row_stride..][..self.columns]
+    }
+
+    /// Neighbouring columns of all rows.
+    ///
+    /// # Panics
+    /// There are no such columns.
+    pub fn columns(&mut self, columns: Range<usize>) -> MatrixMut<'_> {
+        assert!(columns.end <= self.columns, "columns {columns:?}");
+        let data = self.data.get_mut(columns.start..).unwrap_or_default();
+        MatrixMut::strided(data, self.rows, columns.len(), self.row_stride)
+    }
+
     /// Rows one behind the other.
     ///
     /// # Panics
@@ -96,7 +138,7 @@ impl<'a> MatrixMut<'a> {
 #[cfg(feature = "rayon")]
 const PARALLEL: usize = 192 * 192 * 192;
 /// Rows up to which a product only streams through the second matrix.
-const FEW_ROWS: usize = 3;
+pub const FEW_ROWS: usize = 3;
 
 /// out = scale · a b, or out += scale · a b.
 ///

@@ -8,6 +8,7 @@ pub mod four;
 pub mod gelu;
 pub mod layer_norm;
 pub mod matrix;
+pub mod quantised;
 pub mod simd;
 #[cfg(any(target_arch = "wasm32", test))]
 pub mod tiled;

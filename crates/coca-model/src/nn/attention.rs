@@ -3,6 +3,8 @@
 //! Dimension letters of this crate: B batch, T text rows, L tokens, N image tokens, H heads, D width of the text
 //! decoders, V width of the image encoder, E embedding.
 
+use std::ops::Range;
+
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, activation::softmax};
 use coca_kernels::{Mask, Tokens, Weight, attention, heads_attention, parts, split_heads};
@@ -159,21 +161,23 @@ impl MultiheadAttention {
     pub(crate) fn project_queries(&self, x: Tensor<3>) -> Tensor<3> {
         let [_, _, width] = x.dims();
         let weight = match (&self.in_proj_weight, &self.q_proj_weight) {
-            (Some(packed), _) => packed.val().narrow(0, 0, width),
-            (None, Some(own)) => own.val(),
+            (Some(packed), _) => Weight::Rows(packed.val(), 0..width),
+            (None, Some(own)) => Weight::OutputFirst(own.val()),
             (None, None) => unreachable!("constructed with one of the two forms"),
         };
         let bias = self.in_proj_bias.val().narrow(0, 0, width);
-        project(x, Weight::OutputFirst(weight), Some(bias))
+        project(x, weight, Some(bias))
     }
 
     /// `[B, L, key width]` to keys and values; computed once for an image and kept while its caption is decoded.
     pub(crate) fn project_keys_values(&self, x: Tensor<3>) -> Projected {
         let bias = self.in_proj_bias.val();
         let width = bias.dims()[0] / 3;
-        let part = |x: Tensor<3>, weight: Tensor<2>, first: usize| {
-            let bias = bias.clone().narrow(0, first * width, weight.dims()[0]);
-            project(x, Weight::OutputFirst(weight), Some(bias))
+        let part = |x: Tensor<3>, weight: Weight, thirds: Range<usize>| {
+            let bias = bias
+                .clone()
+                .slice_dim(0, thirds.start * width..thirds.end * width);
+            project(x, weight, Some(bias))
         };
         match (
             &self.in_proj_weight,
@@ -181,11 +185,12 @@ impl MultiheadAttention {
             &self.v_proj_weight,
         ) {
             (Some(packed), _, _) => {
-                let weight = packed.val().narrow(0, width, 2 * width);
-                Projected::Packed(part(x, weight, 1))
+                let weight = Weight::Rows(packed.val(), width..3 * width);
+                Projected::Packed(part(x, weight, 1..3))
             }
             (None, Some(keys), Some(values)) => {
-                Projected::Separate(part(x.clone(), keys.val(), 1), part(x, values.val(), 2))
+                let [keys, values] = [keys, values].map(|weight| Weight::OutputFirst(weight.val()));
+                Projected::Separate(part(x.clone(), keys, 1..2), part(x, values, 2..3))
             }
             _ => unreachable!("constructed with one of the two forms"),
         }

@@ -14,6 +14,9 @@ pub struct LoadOptions {
     /// Rows and columns of the model's patch grid, for resizing the image encoder's position embedding; none:
     /// a square. The grid of the file is taken to be square, as open_clip does.
     pub grid: Option<(usize, usize)>,
+    /// Whether matrices that the file has quantised stay in eight bits on devices that have kernels for it: less
+    /// memory, faster decoding, the same results up to rounding. For inference; a model that is trained needs floats.
+    pub keep_quantised: bool,
 }
 
 /// A state dict made to fit, and what was changed for it.
@@ -417,15 +420,25 @@ mod tests {
         let adapted = adapt(
             &dict(file),
             &shapes(module),
-            &LoadOptions { grid: Some((2, 3)) },
+            &LoadOptions {
+                grid: Some((2, 3)),
+                ..LoadOptions::default()
+            },
         )
         .unwrap();
         check(&adapted.weights, &shapes(module)).unwrap();
         assert!(adapted.notes[0].contains("2x2 to 2x3"));
         assert_eq!(
-            mismatch(file, module, &LoadOptions { grid: Some((5, 5)) })
-                .misshapen
-                .len(),
+            mismatch(
+                file,
+                module,
+                &LoadOptions {
+                    grid: Some((5, 5)),
+                    ..LoadOptions::default()
+                }
+            )
+            .misshapen
+            .len(),
             1
         );
     }

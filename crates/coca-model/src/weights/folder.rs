@@ -145,6 +145,7 @@ impl ModelFolder {
             &self.weights,
             &LoadOptions {
                 grid: Some((rows, columns)),
+                ..LoadOptions::default()
             },
         )
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor, TensorData};
+use coca_kernels::is_quantised;
 
 use super::adapt::Adapter;
 use super::header::TensorInfo;
@@ -42,9 +43,16 @@ pub struct Loader<M> {
     adapter: Adapter,
     /// Larger tensors go to the device in parts of about so many elements.
     part: usize,
-    /// On the device, flat.
-    placed: BTreeMap<String, Tensor<1>>,
+    keep_quantised: bool,
+    placed: BTreeMap<String, Placed>,
     mismatch: Mismatch,
+}
+
+/// A tensor on the device.
+#[derive(Debug)]
+enum Placed {
+    Flat(Tensor<1>),
+    Quantised(Tensor<2>),
 }
 
 impl<M: Module> Loader<M> {
@@ -58,6 +66,7 @@ impl<M: Module> Loader<M> {
             adapter: Adapter::new(shapes.found.clone(), options.clone()),
             expected: shapes.found,
             part: usize::MAX,
+            keep_quantised: options.keep_quantised,
             placed: BTreeMap::new(),
             mismatch: Mismatch::default(),
         }
@@ -107,18 +116,36 @@ impl<M: Module> Loader<M> {
         let Some(device) = &self.device else {
             return Ok(());
         };
-        let placed = match tensor.shape().iter().product::<usize>() > self.part {
-            true => in_parts(&tensor, self.part, device),
-            false => tensor.to_f32().map(|values| flat(values, device)),
-        };
-        let tensor = placed.map_err(|error| at(name, error))?;
-        match self.placed.insert(name.to_string(), tensor) {
+        let placed = self.on(device, name, &tensor);
+        let placed = placed.map_err(|error| at(name, error))?;
+        match self.placed.insert(name.to_string(), placed) {
             None => Ok(()),
             Some(_) => Err(Error::Weights(format!(
                 "tensor `{name}` is in two shards; the shards are not of one model"
             ))),
         }
     }
+}
+
+impl<M: Module> Loader<M> {
+    fn on(&self, device: &Device, name: &str, tensor: &TensorEntry) -> Result<Placed> {
+        if self.keep_quantised
+            && is_factor(name)
+            && let Some(matrix) = tensor.quantised_on(device)?
+        {
+            return Ok(Placed::Quantised(matrix));
+        }
+        let large = tensor.shape().iter().product::<usize>() > self.part;
+        Ok(Placed::Flat(match large {
+            true => in_parts(tensor, self.part, device)?,
+            false => flat(tensor.to_f32()?, device),
+        }))
+    }
+}
+
+/// Whether a matrix is a factor of products or a table of words, not something to be added.
+fn is_factor(name: &str) -> bool {
+    !name.ends_with("positional_embedding") && !name.ends_with("query")
 }
 
 impl<M: Module> TensorSink for Loader<M> {
@@ -220,7 +247,7 @@ impl ModuleVisitor for Shapes {
 
 struct Placer {
     path: Path,
-    placed: BTreeMap<String, Tensor<1>>,
+    placed: BTreeMap<String, Placed>,
 }
 
 impl ModuleMapper for Placer {
@@ -234,11 +261,16 @@ impl ModuleMapper for Placer {
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         // Every parameter was found in the same walk before.
-        let Some(tensor) = self.placed.remove(&self.path.name()) else {
+        let Some(placed) = self.placed.remove(&self.path.name()) else {
             return param;
         };
         let (shape, id) = (param.lazy_shape(), param.id);
-        param.transform_for_load(tensor.reshape(shape.dims::<D>()), id)
+        let tensor = match placed {
+            Placed::Flat(tensor) => tensor.reshape(shape.dims::<D>()),
+            // Only matrices are kept so: D is 2.
+            Placed::Quantised(matrix) => Tensor::from_dispatch(matrix.into_dispatch()),
+        };
+        param.transform_for_load(tensor, id)
     }
 }
 
@@ -259,7 +291,10 @@ impl ModuleVisitor for Saver {
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let tensor = param.val().without_autodiff();
+        let mut tensor = param.val().without_autodiff();
+        if is_quantised(&tensor) {
+            tensor = tensor.dequantize();
+        }
         self.found.push((
             self.path.name(),
             tensor.dims().to_vec(),

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
+use burn::tensor::{Device, Tensor};
+
 use super::{Dtype, quant};
 use crate::{Error, Result};
 
@@ -79,6 +81,25 @@ impl TensorEntry {
     /// [`TensorEntry::to_f32`] for some of the rows, the parts of the outermost extent.
     pub(super) fn rows_to_f32(&self, rows: Range<usize>) -> Result<Vec<f32>> {
         self.dtype.decode_rows(&self.shape, self.bytes(), rows)
+    }
+
+    /// A quantised matrix on a device that has kernels for it; none if it has none, or this is no such matrix.
+    pub(super) fn quantised_on(&self, device: &Device) -> Result<Option<Tensor<2>>> {
+        let &[rows, columns] = &self.shape[..] else {
+            return Ok(None);
+        };
+        if !self.dtype.is_quantised() || !coca_kernels::keeps_quantised(device) {
+            return Ok(None);
+        }
+        let codes = quant::codes(self.dtype, &self.shape, self.bytes())?;
+        Ok(codes.and_then(|codes| {
+            let quant::Codes {
+                values,
+                scales,
+                block,
+            } = codes;
+            coca_kernels::quantised(values, &scales, [rows, columns], block, device)
+        }))
     }
 
     /// This tensor with elements of another floating-point type. Integers stay as they are: they are indices

@@ -138,6 +138,7 @@ fn start_from(
     let [rows, columns] = shape.vision_cfg.grid();
     let options = LoadOptions {
         grid: Some((rows, columns)),
+        ..LoadOptions::default()
     };
     let expected = expected(&model);
     let adapted = adapt(weights, &expected, &options)?;

@@ -128,10 +128,7 @@ pub(super) fn decode_rows(
 ) -> Result<Vec<f32>> {
     let layout = Layout::new(dtype, shape)?;
     if layout.total() != bytes.len() {
-        return Err(Error::Weights(format!(
-            "{} bytes cannot be a {dtype} tensor of shape {shape:?}",
-            bytes.len()
-        )));
+        return Err(unfit_bytes(dtype, shape, bytes));
     }
     let rows = rows.start..rows.end.min(layout.rows);
     let mut values = Vec::with_capacity(rows.len() * layout.columns);
@@ -149,6 +146,61 @@ pub(super) fn decode_rows(
         }
     }
     Ok(values)
+}
+
+/// A quantised matrix in eight bits a weight: each is worth its code times the scale of its block.
+pub(super) struct Codes {
+    pub values: Vec<i8>,
+    pub scales: Vec<f32>,
+    /// Neighbours in a row that share a scale.
+    pub block: usize,
+}
+
+/// The matrix as codes of eight bits, without loss: four bits are looked up in their table, and a block of them has
+/// its own scale. None if the tensor is not quantised or its rows do not consist of whole blocks.
+///
+/// # Errors
+/// As [`decode`].
+pub(super) fn codes(dtype: Dtype, shape: &[usize], bytes: &[u8]) -> Result<Option<Codes>> {
+    let block = match dtype {
+        Dtype::Q8 => q8::BLOCK,
+        Dtype::Q4 => q4::BLOCK,
+        _ => return Ok(None),
+    };
+    let layout = Layout::new(dtype, shape)?;
+    if !layout.columns.is_multiple_of(block) {
+        return Ok(None);
+    }
+    if layout.total() != bytes.len() {
+        return Err(unfit_bytes(dtype, shape, bytes));
+    }
+    let count = layout.rows * layout.columns;
+    let mut codes = Codes {
+        values: Vec::with_capacity(count),
+        scales: Vec::with_capacity(count / block),
+        block,
+    };
+    let (first, rest) = bytes.split_at(layout.sizes[0]);
+    let (second, third) = rest.split_at(layout.sizes[1]);
+    for row in 0..layout.rows {
+        let row_of = |size: usize| row * (size / layout.rows)..(row + 1) * (size / layout.rows);
+        let scales = &first[row_of(layout.sizes[0])];
+        if dtype == Dtype::Q8 {
+            q8::codes(scales, &second[row_of(layout.sizes[1])], &mut codes)?;
+        } else {
+            let blocks = &second[row_of(layout.sizes[1])];
+            let nibbles = &third[row_of(layout.sizes[2])];
+            q4::codes(layout.columns, scales, blocks, nibbles, &mut codes)?;
+        }
+    }
+    Ok(Some(codes))
+}
+
+fn unfit_bytes(dtype: Dtype, shape: &[usize], bytes: &[u8]) -> Error {
+    Error::Weights(format!(
+        "{} bytes cannot be a {dtype} tensor of shape {shape:?}",
+        bytes.len()
+    ))
 }
 
 /// Sizes of a quantised tensor.
@@ -393,6 +445,28 @@ mod tests {
             }
         }
 
+        /// Codes and scales are worth the same numbers, to the last bit.
+        #[test]
+        fn codes_are_the_values(
+            values in proptest::collection::vec(-3.0f32..3.0, 1..40),
+            rows in 1usize..4,
+            blocks in 1usize..12,
+        ) {
+            let columns = 32 * blocks;
+            let values: Vec<f32> = values.into_iter().cycle().take(rows * columns).collect();
+            for dtype in [Dtype::Q8, Dtype::Q4] {
+                let shape = [rows, columns];
+                let bytes = encode(dtype, &shape, &values).unwrap();
+                let Codes { values, scales, block } = codes(dtype, &shape, &bytes).unwrap().unwrap();
+                let worth: Vec<f32> = values
+                    .chunks(block)
+                    .zip(&scales)
+                    .flat_map(|(codes, scale)| codes.iter().map(move |&code| scale * f32::from(code)))
+                    .collect();
+                prop_assert_eq!(worth, decode(dtype, &shape, &bytes).unwrap());
+            }
+        }
+
         #[test]
         fn arbitrary_bytes_never_panic(
             bytes in proptest::collection::vec(any::<u8>(), 0..200),
@@ -401,9 +475,11 @@ mod tests {
         ) {
             for dtype in [Dtype::Q8, Dtype::Q4] {
                 let _ = decode(dtype, &[rows, columns], &bytes);
+                let _ = codes(dtype, &[rows, columns], &bytes);
                 let mut fitting = bytes.clone();
                 fitting.resize(bytes_of(dtype, &[rows, columns]).unwrap(), 0x5a);
                 let _ = decode(dtype, &[rows, columns], &fitting);
+                let _ = codes(dtype, &[rows, columns], &fitting);
             }
         }
     }

@@ -6,7 +6,7 @@
 
 use half::f16;
 
-use super::{half, scale};
+use super::{Codes, half, scale};
 use crate::Result;
 
 /// Weights that share a block factor.
@@ -110,6 +110,32 @@ pub(super) fn decode(
         }
     }
     values.truncate(end);
+    Ok(())
+}
+
+/// Appends the levels and block scales of a row, which consists of whole blocks.
+pub(super) fn codes(
+    columns: usize,
+    scales: &[u8],
+    factors: &[u8],
+    codes: &[u8],
+    into: &mut Codes,
+) -> Result<()> {
+    let end = into.scales.len() + columns / BLOCK;
+    for (factors, &stored) in factors
+        .chunks(SUPER_BLOCK / BLOCK / 2)
+        .zip(scales.as_chunks::<2>().0)
+    {
+        let scale = scale(stored)?;
+        let factors = factors.iter().flat_map(|pair| [pair & 15, pair >> 4]);
+        // Exact: scales have 11 bits, factors 7.
+        let steps = factors.map(|factor| scale * f32::from(FACTORS[usize::from(factor)]) / UNIT);
+        into.scales.extend(steps);
+    }
+    into.scales.truncate(end);
+    let nibbles = codes.iter().flat_map(|code| [code & 15, code >> 4]);
+    into.values
+        .extend(nibbles.map(|code| CODEBOOK[usize::from(code)]));
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! Eight bits a weight: symmetric, a scale for each block of 32.
 
-use super::{half, scale};
+use super::{Codes, half, scale};
 use crate::Result;
 
 /// Weights that share a scale.
@@ -35,6 +35,16 @@ pub(super) fn decode(scales: &[u8], codes: &[u8], values: &mut Vec<f32>) -> Resu
                 .iter()
                 .map(|code| step * f32::from(code.cast_signed())),
         );
+    }
+    Ok(())
+}
+
+/// Appends the codes and scales of a row.
+pub(super) fn codes(scales: &[u8], codes: &[u8], into: &mut Codes) -> Result<()> {
+    into.values
+        .extend(codes.iter().map(|code| code.cast_signed()));
+    for &stored in scales.as_chunks::<2>().0 {
+        into.scales.push(scale(stored)? / UNIT);
     }
     Ok(())
 }

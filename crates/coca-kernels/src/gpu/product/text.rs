@@ -1,181 +1,47 @@
-//! x Wᵀ with bias, activation and residual in the same pass.
-//!
-//! Two forms. A *strip*: every thread has its own block of the result in registers and reads rows of x and W directly;
-//! with several threads a block, each takes a part of the sum, and they add up through workgroup memory. That is the
-//! product of a matrix and a few vectors on a GPU, and of everything on a device that is really a CPU. A *tile*: a
-//! workgroup copies a piece of x and of W into workgroup memory, and each thread computes a block from there.
+//! The WGSL of a product.
 
-use burn::tensor::Shape;
-use burn_cubecl::tensor::CubeTensor;
-
-use super::program::{Program, launch, parameters};
-use super::text::{Stored, each, header, input, output};
-use super::{contiguous, empty, is_software};
+use super::form::{Form, TILE};
 use crate::activation::Activation;
+use crate::gpu::program::{Program, parameters};
+use crate::gpu::text::{Stored, codes, each, header, input, output};
 
-/// A weight of a product.
-#[derive(Clone, Debug)]
-pub struct Matrix {
-    /// `[out, in]`, or `[in, out]` with `input_first`.
-    pub values: CubeTensor,
-    /// How it lies.
-    pub input_first: bool,
-}
-
-/// What is done to a product before it is written: + bias, the activation, + residual.
-#[derive(Clone, Debug, Default)]
-pub struct Epilogue {
-    /// `[out]`.
-    pub bias: Option<CubeTensor>,
-    /// Of the sum with the bias.
-    pub activation: Option<Activation>,
-    /// Of the result's shape.
-    pub residual: Option<CubeTensor>,
-}
-
-/// `[.., in]` to `[.., out]`, of the type of x.
-pub fn product(x: CubeTensor, weight: Matrix, epilogue: Epilogue) -> CubeTensor {
-    let (x, values) = (contiguous(x), contiguous(weight.values));
-    let bias = epilogue.bias.map(contiguous);
-    let residual = epilogue.residual.map(contiguous);
-    let (first, second) = (values.meta.shape()[0], values.meta.shape()[1]);
-    let (columns, width) = if weight.input_first {
-        (second, first)
-    } else {
-        (first, second)
-    };
-    let mut shape: Vec<usize> = x.meta.shape().iter().copied().collect();
-    let rows = shape.iter().rev().skip(1).product();
-    if let Some(last) = shape.last_mut() {
-        *last = columns;
-    }
-    let y = empty(&x, Shape::from(shape), x.dtype);
-    if rows == 0 || columns == 0 {
-        return y;
-    }
-    let form = Form::of(rows, columns, weight.input_first, is_software(&x));
-    let stored = |tensor: &CubeTensor| Stored::of(tensor.dtype);
-    let program = Product {
-        x: stored(&x),
-        weight: stored(&values),
-        y: stored(&y),
-        bias: bias.as_ref().map(stored),
-        residual: residual.as_ref().map(stored),
-        activation: epilogue.activation,
-        input_first: weight.input_first,
-        by_four: width.is_multiple_of(4),
-        wide: columns.is_multiple_of(4) && form.writes_four(),
-        form,
-    };
-    let (block_rows, block_columns) = form.block();
-    let groups = [
-        columns.div_ceil(block_columns),
-        rows.div_ceil(block_rows),
-        1,
-    ];
-    let inputs: Vec<&CubeTensor> = [Some(&x), Some(&values), bias.as_ref(), residual.as_ref()]
-        .into_iter()
-        .flatten()
-        .collect();
-    launch(program, groups, &inputs, &[&y], &[rows, columns, width]);
-    y
-}
-
-/// How the work is divided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Form {
-    Strip {
-        /// Of the block of a thread.
-        rows: usize,
-        columns: usize,
-        /// Blocks beside each other in a workgroup.
-        blocks: usize,
-        /// Threads that share the sums of a block.
-        parts: usize,
-    },
-    Tile {
-        /// Of the block of a thread.
-        rows: usize,
-        columns: usize,
-    },
-}
-
-/// Threads of a tile along each dimension.
-const TILE: usize = 8;
 /// Steps of four elements that a tile keeps in workgroup memory.
 const STEPS: usize = 4;
 
-impl Form {
-    fn of(rows: usize, columns: usize, input_first: bool, software: bool) -> Self {
-        if software {
-            // Reading is what costs: the more of a block is in registers, the fewer times. Few heights, so that few
-            // kernels have to be compiled.
-            let high = match rows {
-                ..=2 => rows,
-                3..=4 => 4,
-                5..=24 => 8,
-                _ => 17,
-            };
-            return Self::Strip {
-                rows: high,
-                columns: if high == 17 { 8 } else { 4 },
-                blocks: if high == 17 { 4 } else { 8 },
-                parts: 1,
-            };
-        }
-        if rows <= 4 {
-            // Neighbouring threads read neighbouring elements of the weight: along a row, or from column to column.
-            let (blocks, parts) = if input_first { (16, 4) } else { (4, 16) };
-            return Self::Strip {
-                rows,
-                columns: if input_first { 4 } else { 2 },
-                blocks,
-                parts,
-            };
-        }
-        let side = if rows > 256 && columns >= 512 { 8 } else { 4 };
-        Self::Tile {
-            rows: side,
-            columns: side,
-        }
-    }
+/// What the elements of a weight are in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Elements {
+    Floats(Stored),
+    /// Eight bits each, with a scale for each block of neighbours.
+    Codes {
+        block: usize,
+    },
+}
 
-    /// Rows and columns that a workgroup computes.
-    fn block(self) -> (usize, usize) {
+impl Elements {
+    /// How its buffer is declared, of one element or of four.
+    fn name(self, wide: bool) -> &'static str {
         match self {
-            Self::Strip {
-                rows,
-                columns,
-                blocks,
-                ..
-            } => (rows, columns * blocks),
-            Self::Tile { rows, columns } => (rows * TILE, columns * TILE),
-        }
-    }
-
-    /// Whether a thread has four columns beside each other.
-    fn writes_four(self) -> bool {
-        match self {
-            Self::Strip { columns, parts, .. } => parts == 1 && columns.is_multiple_of(4),
-            Self::Tile { .. } => false,
+            Self::Floats(stored) => stored.name(wide),
+            Self::Codes { .. } => "u32",
         }
     }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Product {
-    x: Stored,
-    weight: Stored,
-    y: Stored,
-    bias: Option<Stored>,
-    residual: Option<Stored>,
-    activation: Option<Activation>,
-    input_first: bool,
+pub struct Product {
+    pub x: Stored,
+    pub weight: Elements,
+    pub y: Stored,
+    pub bias: Option<Stored>,
+    pub residual: Option<Stored>,
+    pub activation: Option<Activation>,
+    pub input_first: bool,
     /// The rows that are multiplied consist of whole vectors of four.
-    by_four: bool,
-    /// Results, bias and residual are read and written four columns at a time.
-    wide: bool,
-    form: Form,
+    pub by_four: bool,
+    /// Rows of the result consist of whole vectors of four.
+    pub columns_by_four: bool,
+    pub form: Form,
 }
 
 impl Program for Product {
@@ -204,33 +70,52 @@ impl Program for Product {
 }
 
 impl Product {
+    /// Whether results, bias and residual are read and written four columns at a time.
+    fn wide(&self) -> bool {
+        self.columns_by_four && self.form.writes_four()
+    }
+
+    /// Whether the weight is read four columns at a time: they are neighbours in memory, and one thread's.
+    fn by_columns(&self) -> bool {
+        let Form::Strip { columns, .. } = self.form else {
+            return false;
+        };
+        self.input_first && self.columns_by_four && columns.is_multiple_of(4)
+    }
+
     fn declarations(&self) -> String {
-        let types = [
-            Some(self.x),
-            Some(self.weight),
-            Some(self.y),
-            self.bias,
-            self.residual,
-        ];
+        let weight = match self.weight {
+            Elements::Floats(stored) => Some(stored),
+            Elements::Codes { .. } => None,
+        };
+        let types = [Some(self.x), weight, Some(self.y), self.bias, self.residual];
         let types: Vec<Stored> = types.into_iter().flatten().collect();
-        let weight_by_four = self.by_four && !self.input_first;
+        let weight_by_four = match self.input_first {
+            true => self.by_columns(),
+            false => self.by_four,
+        };
         let mut text = header(&types).to_string();
         text += &input(0, "x", self.x.name(self.by_four));
         text += &input(1, "w", self.weight.name(weight_by_four));
         let mut binding = 2;
+        if let Elements::Codes { .. } = self.weight {
+            text += &input(binding, "scales", "f32");
+            binding += 1;
+        }
         for (name, stored) in [("bias", self.bias), ("residual", self.residual)] {
             if let Some(stored) = stored {
-                text += &input(binding, name, stored.name(self.wide));
+                text += &input(binding, name, stored.name(self.wide()));
                 binding += 1;
             }
         }
-        text += &output(binding, "y", self.y.name(self.wide));
+        text += &output(binding, "y", self.y.name(self.wide()));
         text += &parameters(binding + 1);
         text
     }
 
     /// `start_x(row)`, `start_w(column)`: where a row of x and a column of the product begin; `read_x(start, k)` and
-    /// `read_w(start, k)`: its elements 4k .. 4k + 4.
+    /// `read_w(start, k)`: its elements 4k .. 4k + 4. Where the weight is read by columns, `columns_w(start, k)`: element
+    /// k of this column and the three beside it.
     fn reads(&self) -> String {
         let rows = |of: &str| {
             if self.by_four {
@@ -240,27 +125,60 @@ fn read_{of}(start: u32, k: u32) -> vec4<f32> {{ return vec4<f32>({of}[start + k
                 )
             } else {
                 format!("fn start_{of}(row: u32) -> u32 {{ return row * p[2]; }}\n")
-                    + &singly(of, "start + 4u * k", "1u", true)
+                    + &singly(
+                        of,
+                        &|at| format!("{of}[{at}]"),
+                        "start + 4u * k",
+                        "1u",
+                        true,
+                    )
             }
         };
-        let mut text = rows("x");
-        text += &if self.input_first {
-            "fn start_w(column: u32) -> u32 { return column; }\n".to_string()
-                + &singly("w", "start + 4u * k * p[1]", "p[1]", !self.by_four)
-        } else {
-            rows("w")
+        let columns = |value: &str| {
+            format!(
+                "fn start_w(column: u32) -> u32 {{ return column / 4u; }}
+fn columns_w(start: u32, k: u32) -> vec4<f32> {{\nlet at = start + k * (p[1] / 4u);\nreturn {value};\n}}\n"
+            )
         };
-        text
+        // Element k of a column is k rows on.
+        let down = |element: &dyn Fn(&str) -> String| {
+            let ends = !self.by_four;
+            "fn start_w(column: u32) -> u32 { return column; }\n".to_string()
+                + &singly("w", element, "start + 4u * k * p[1]", "p[1]", ends)
+        };
+        let weight = match (self.weight, self.input_first) {
+            (Elements::Floats(_), false) => rows("w"),
+            (Elements::Floats(_), true) if self.by_columns() => columns("vec4<f32>(w[at])"),
+            (Elements::Floats(_), true) => down(&|at| format!("w[{at}]")),
+            (Elements::Codes { block }, input_first) => {
+                let words = block / 4;
+                let four = format!("codes(w[at]) * scales[at / {words}u]");
+                let reads = match input_first {
+                    false => format!(
+                        "fn start_w(row: u32) -> u32 {{ return (row + p[3]) * (p[2] / 4u); }}
+fn read_w(start: u32, k: u32) -> vec4<f32> {{\nlet at = start + k;\nreturn {four};\n}}\n"
+                    ),
+                    true if self.by_columns() => columns(&four),
+                    true => {
+                        "fn code(at: u32) -> f32 { return codes(w[at / 4u])[at % 4u]; }\n"
+                            .to_string()
+                            + &down(&|at| format!("code({at}) * scales[({at}) / {block}u]"))
+                    }
+                };
+                codes().to_string() + &reads
+            }
+        };
+        rows("x") + &weight
     }
 
     /// `finish(row, column, sum)`: the epilogue, of one column or of four.
     fn write(&self) -> String {
-        let kind = Stored::F32.name(self.wide);
+        let kind = Stored::F32.name(self.wide());
         let mut text = match self.activation {
             Some(activation) => activation_text(activation, kind),
             None => String::new(),
         };
-        let (columns, bias) = if self.wide {
+        let (columns, bias) = if self.wide() {
             ("p[1] / 4u", "column / 4u")
         } else {
             ("p[1]", "column")
@@ -276,12 +194,12 @@ fn read_{of}(start: u32, k: u32) -> vec4<f32> {{ return vec4<f32>({of}[start + k
         if self.residual.is_some() {
             text += &format!("v += {kind}(residual[at]);\n");
         }
-        text += &format!("y[at] = {}(v);\n}}\n", self.y.name(self.wide));
+        text += &format!("y[at] = {}(v);\n}}\n", self.y.name(self.wide()));
         text
     }
 
     fn strip(&self, rows: usize, columns: usize, blocks: usize, parts: usize) -> String {
-        let (width, steps) = (columns * blocks, "(p[2] + 3u) / 4u");
+        let width = columns * blocks;
         let mut text = String::new();
         let count = rows * columns;
         if parts > 1 {
@@ -304,22 +222,15 @@ let last_column = p[1] - 1u;
         text += &each(rows, |i| {
             format!("let r{i} = start_x(min(row + {i}u, last_row));\n")
         });
-        text += &each(columns, |j| {
-            format!("let c{j} = start_w(min(column + {j}u, last_column));\n")
-        });
         text += &each(count, |at| format!("var s{at} = 0.0;\n"));
-        text += &format!("for (var k = me.x; k < {steps}; k += {parts}u) {{\n");
-        text += &each(rows, |i| format!("let x{i} = read_x(r{i}, k);\n"));
-        text += &each(columns, |j| {
-            let sums = each(rows, |i| {
-                format!("s{} += dot(x{i}, w{j});\n", i * columns + j)
-            });
-            format!("let w{j} = read_w(c{j}, k);\n{sums}")
-        });
-        text += "}\n";
+        text += &if self.by_columns() {
+            self.sums_of_columns(rows, columns, parts)
+        } else {
+            sums_of_dots(rows, columns, parts)
+        };
         if parts == 1 {
             text += &each(rows, |i| {
-                let cells = if self.wide {
+                let cells = if self.wide() {
                     each(columns / 4, |j| {
                         let s = |c: usize| i * columns + 4 * j + c;
                         format!(
@@ -366,6 +277,38 @@ if (r <= last_row && c <= last_column) {{ finish(r, c, sum); }}
             count * blocks
         );
         text
+    }
+
+    /// s[row][column] += x[row] W of a strip whose weight is read by columns.
+    fn sums_of_columns(&self, rows: usize, columns: usize, parts: usize) -> String {
+        let fours = columns / 4;
+        let mut text = each(fours, |j| {
+            format!(
+                "let c{j} = start_w(min(column + {}u, last_column - 3u));\n",
+                4 * j
+            )
+        });
+        text += &each(rows * fours, |at| format!("var v{at} = vec4<f32>(0.0);\n"));
+        text += &format!("for (var k = me.x; k < {STEPS_OF_FOUR}; k += {parts}u) {{\n");
+        text += &each(rows, |i| format!("let x{i} = read_x(r{i}, k);\n"));
+        text += &each(4, |step| {
+            let sums = each(fours, |j| {
+                let sums = each(rows, |i| {
+                    format!("v{} += x{i}[{step}] * w{j};\n", i * fours + j)
+                });
+                format!("let w{j} = columns_w(c{j}, 4u * k + {step}u);\n{sums}")
+            });
+            // Behind the end x is 0, and the weight may be anything.
+            let inside = match self.by_four {
+                true => String::new(),
+                false => format!("if (4u * k + {step}u < p[2]) "),
+            };
+            format!("{inside}{{\n{sums}}}\n")
+        });
+        text += "}\n";
+        text + &each(rows * columns, |at| {
+            format!("s{at} = v{}[{}];\n", at / 4, at % 4)
+        })
     }
 
     fn tile(&self, rows: usize, columns: usize) -> String {
@@ -441,11 +384,30 @@ for (var k = 0u; k < {STEPS}u; k++) {{
     }
 }
 
+/// Steps of four elements in a row that is multiplied.
+const STEPS_OF_FOUR: &str = "(p[2] + 3u) / 4u";
+
+/// s[row][column] += x[row] W of a strip whose rows and columns are read along what is summed.
+fn sums_of_dots(rows: usize, columns: usize, parts: usize) -> String {
+    let mut text = each(columns, |j| {
+        format!("let c{j} = start_w(min(column + {j}u, last_column));\n")
+    });
+    text += &format!("for (var k = me.x; k < {STEPS_OF_FOUR}; k += {parts}u) {{\n");
+    text += &each(rows, |i| format!("let x{i} = read_x(r{i}, k);\n"));
+    text += &each(columns, |j| {
+        let sums = each(rows, |i| {
+            format!("s{} += dot(x{i}, w{j});\n", i * columns + j)
+        });
+        format!("let w{j} = read_w(c{j}, k);\n{sums}")
+    });
+    text + "}\n"
+}
+
 /// `read_{of}(start, k)` from single elements. With `ends` the number of elements is no multiple of four, and those behind
 /// the last count as 0.
-fn singly(of: &str, at: &str, step: &str, ends: bool) -> String {
+fn singly(of: &str, element: &dyn Fn(&str) -> String, at: &str, step: &str, ends: bool) -> String {
     let more = (1..4).map(|i| {
-        let element = format!("v[{i}] = f32({of}[at + {i}u * {step}]);");
+        let element = format!("v[{i}] = f32({});", element(&format!("at + {i}u * {step}")));
         if ends {
             format!("if (4u * k + {i}u < p[2]) {{ {element} }}\n")
         } else {
@@ -453,7 +415,8 @@ fn singly(of: &str, at: &str, step: &str, ends: bool) -> String {
         }
     });
     format!(
-        "fn read_{of}(start: u32, k: u32) -> vec4<f32> {{\nlet at = {at};\nvar v = vec4<f32>(f32({of}[at]), 0.0, 0.0, 0.0);\n{}return v;\n}}\n",
+        "fn read_{of}(start: u32, k: u32) -> vec4<f32> {{\nlet at = {at};\nvar v = vec4<f32>(f32({}), 0.0, 0.0, 0.0);\n{}return v;\n}}\n",
+        element("at"),
         more.collect::<String>()
     )
 }

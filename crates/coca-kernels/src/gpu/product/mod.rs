@@ -1,0 +1,137 @@
+//! x Wᵀ with bias, activation and residual in the same pass.
+//!
+//! Two forms. A *strip*: every thread has its own block of the result in registers and reads rows of x and W directly;
+//! with several threads a block, each takes a part of the sum, and they add up through workgroup memory. That is the
+//! product of a matrix and a few vectors on a GPU, and of everything on a device that is really a CPU. A *tile*: a
+//! workgroup copies a piece of x and of W into workgroup memory, and each thread computes a block from there.
+
+mod form;
+mod text;
+
+use std::ops::Range;
+
+use burn::tensor::Shape;
+use burn_cubecl::tensor::CubeTensor;
+
+use super::program::launch;
+use super::text::Stored;
+use super::{contiguous, empty, floats, is_software, quantised};
+use crate::activation::Activation;
+use crate::linear::Weight;
+use crate::quantised::is_quantised;
+use form::Form;
+use text::{Elements, Product};
+
+/// A weight of a product.
+#[derive(Clone, Debug)]
+pub struct Matrix {
+    /// `[out, in]`, or `[in, out]` with `input_first`; codes of a quantised matrix, four in a word.
+    values: CubeTensor,
+    /// How it lies.
+    input_first: bool,
+    /// Scales of a quantised matrix, and the extent of its blocks.
+    scales: Option<(CubeTensor, usize)>,
+    /// Rows of a quantised `[out, in]` that the product is of.
+    rows: Option<Range<usize>>,
+}
+
+impl Matrix {
+    /// The weight, if the kernels can take it.
+    pub fn of(weight: &Weight) -> Option<Self> {
+        let (input_first, rows, values) = match weight {
+            Weight::OutputFirst(values) => (false, None, values.clone()),
+            Weight::Rows(values, rows) => (false, Some(rows.clone()), values.clone()),
+            Weight::InputFirst(values) => (true, None, values.clone()),
+        };
+        if is_quantised(&values) {
+            let (values, scales, block) = quantised(&values.into_dispatch())?;
+            return Some(Self {
+                values,
+                input_first,
+                scales: Some((scales, block)),
+                rows,
+            });
+        }
+        let values = match rows {
+            Some(rows) => values.slice_dim(0, rows),
+            None => values,
+        };
+        let [values] = floats([&values.into_dispatch()])?;
+        Some(Self {
+            values,
+            input_first,
+            scales: None,
+            rows: None,
+        })
+    }
+}
+
+/// What is done to a product before it is written: + bias, the activation, + residual.
+#[derive(Clone, Debug, Default)]
+pub struct Epilogue {
+    /// `[out]`.
+    pub bias: Option<CubeTensor>,
+    /// Of the sum with the bias.
+    pub activation: Option<Activation>,
+    /// Of the result's shape.
+    pub residual: Option<CubeTensor>,
+}
+
+/// `[.., in]` to `[.., out]`, of the type of x.
+pub fn product(x: CubeTensor, weight: Matrix, epilogue: Epilogue) -> CubeTensor {
+    let (x, values) = (contiguous(x), contiguous(weight.values));
+    let bias = epilogue.bias.map(contiguous);
+    let residual = epilogue.residual.map(contiguous);
+    let chosen = weight.rows.unwrap_or(0..values.meta.shape()[0]);
+    let in_word = if weight.scales.is_some() { 4 } else { 1 };
+    let (first, second) = (chosen.len(), values.meta.shape()[1] * in_word);
+    let (columns, width) = if weight.input_first {
+        (second, first)
+    } else {
+        (first, second)
+    };
+    let mut shape: Vec<usize> = x.meta.shape().iter().copied().collect();
+    let rows = shape.iter().rev().skip(1).product();
+    if let Some(last) = shape.last_mut() {
+        *last = columns;
+    }
+    let y = empty(&x, Shape::from(shape), x.dtype);
+    if rows == 0 || columns == 0 {
+        return y;
+    }
+    let form = Form::of(rows, columns, weight.input_first, is_software(&x));
+    let stored = |tensor: &CubeTensor| Stored::of(tensor.dtype);
+    let program = Product {
+        x: stored(&x),
+        weight: match &weight.scales {
+            Some((_, block)) => Elements::Codes { block: *block },
+            None => Elements::Floats(stored(&values)),
+        },
+        y: stored(&y),
+        bias: bias.as_ref().map(stored),
+        residual: residual.as_ref().map(stored),
+        activation: epilogue.activation,
+        input_first: weight.input_first,
+        by_four: width.is_multiple_of(4),
+        columns_by_four: columns.is_multiple_of(4),
+        form,
+    };
+    let scales = weight.scales.as_ref().map(|(scales, _)| scales);
+    let (block_rows, block_columns) = form.block();
+    let groups = [
+        columns.div_ceil(block_columns),
+        rows.div_ceil(block_rows),
+        1,
+    ];
+    let inputs = [
+        Some(&x),
+        Some(&values),
+        scales,
+        bias.as_ref(),
+        residual.as_ref(),
+    ];
+    let inputs: Vec<&CubeTensor> = inputs.into_iter().flatten().collect();
+    let sizes = [rows, columns, width, chosen.start];
+    launch(program, groups, &inputs, &[&y], &sizes);
+    y
+}
