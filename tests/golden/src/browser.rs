@@ -4,8 +4,8 @@ use burn::tensor::Device;
 use wasm_bindgen::prelude::*;
 
 use crate::{
-    Golden, Outcome, attentions, cached_equals_uncached, generated_ids, layer_norms, losses,
-    outputs, products,
+    Golden, Outcome, attentions, cached_equals_uncached, generated_ids, layer_norms, lookups,
+    losses, outputs, products, quantised_outputs, quantised_products,
 };
 
 /// Switches the kernels of the GPU on (as they are at the start) or off.
@@ -48,10 +48,13 @@ impl GoldenDevice {
         }
     }
 
-    /// Runs `products`, `layer_norms` or `attentions` on the device's kernels; gives the largest error.
+    /// Runs `products`, `quantised_products`, `lookups`, `layer_norms` or `attentions` on the device's kernels; gives the
+    /// largest error.
     pub async fn kernels(&self, name: String) -> Outcome<f32> {
         let checked = match name.as_str() {
             "products" => products(&self.0).await,
+            "quantised_products" => quantised_products(&self.0).await,
+            "lookups" => lookups(&self.0).await,
             "layer_norms" => layer_norms(&self.0).await,
             "attentions" => attentions(&self.0).await,
             _ => Err(format!("there are no kernels {name:?}")),
@@ -59,12 +62,13 @@ impl GoldenDevice {
         checked.map(|checked| checked.error)
     }
 
-    /// Runs `outputs`, `losses`, `cached_equals_uncached` or `generated_ids` on the two files of a model; gives the
+    /// Runs `outputs`, `quantised_outputs`, `losses`, `cached_equals_uncached` or `generated_ids` on the two files of a model; gives the
     /// largest error, and for ids, which are equal or an error, the number of calls.
     pub async fn check(&self, name: String, json: Vec<u8>, weights: Vec<u8>) -> Outcome<f32> {
         let golden = Golden::new(&json, weights)?;
         match name.as_str() {
             "outputs" => outputs(&golden, &self.0).await,
+            "quantised_outputs" => quantised_outputs(&golden, &self.0).await,
             "losses" => losses(&golden, &self.0).await,
             "cached_equals_uncached" => cached_equals_uncached(&golden, &self.0).await,
             "generated_ids" => generated_ids(&golden, &self.0)

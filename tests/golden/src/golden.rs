@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use coca_model::{
     Coca, ModelConfig,
-    weights::{LoadOptions, StateDict, load},
+    weights::{Dtype, LoadOptions, StateDict, load},
 };
 use serde_json::Value;
 
@@ -27,6 +27,12 @@ impl Golden {
 
     /// The model with the file's weights (`w.*`).
     pub fn model(&self, device: &Device) -> Outcome<Coca> {
+        self.model_as(None, false, device)
+    }
+
+    /// The model with the file's weights as another type, which stay [as they are](LoadOptions::keep_quantised) or are
+    /// widened.
+    pub fn model_as(&self, dtype: Option<Dtype>, keep: bool, device: &Device) -> Outcome<Coca> {
         let config = self.config()?;
         let mut weights = StateDict::new();
         for (name, tensor) in self.tensors.iter() {
@@ -34,17 +40,16 @@ impl Golden {
                 weights.insert(name, tensor.clone());
             }
         }
+        if let Some(dtype) = dtype {
+            weights = weights.to_dtype(dtype).map_err(|error| error.to_string())?;
+        }
         let [rows, columns] = config.vision_cfg.grid();
         let model = Coca::new(&config, device).map_err(|error| error.to_string())?;
-        load(
-            model,
-            &weights,
-            &LoadOptions {
-                grid: Some((rows, columns)),
-                ..LoadOptions::default()
-            },
-        )
-        .map_err(|error| error.to_string())
+        let options = LoadOptions {
+            grid: Some((rows, columns)),
+            keep_quantised: keep,
+        };
+        load(model, &weights, &options).map_err(|error| error.to_string())
     }
 
     /// The model's configuration.

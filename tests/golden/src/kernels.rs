@@ -3,10 +3,10 @@
 //! What a kernel writes to is filled with NaN before: it is given memory that a tensor of its result's size has just
 //! left, so that a kernel that does not run, or leaves a part out, cannot pass by what was there.
 
-use burn::tensor::{Bool, DType, Device, FloatDType, Tensor, TensorData};
+use burn::tensor::{Bool, DType, Device, FloatDType, Int, Tensor, TensorData};
 use coca_kernels::{
-    Activation, Mask, Tokens, Weight, attention, heads_attention, layer_norm, linear,
-    linear_activated, split_heads,
+    Activation, BLOCKS, Mask, Tokens, Weight, attention, embedding, heads_attention, layer_norm,
+    linear, linear_activated, quantised, split_heads,
 };
 
 use crate::Outcome;
@@ -226,6 +226,115 @@ pub async fn products(device: &Device) -> Outcome<Checked> {
                 }
             }
         }
+    }
+    Ok(checked)
+}
+
+/// A matrix of eight bits on the device, and what it is worth.
+fn codes(shape: [usize; 2], block: usize, device: &Device) -> Outcome<(Tensor<2>, Vec<f64>)> {
+    let count = shape[0] * shape[1];
+    let codes: Vec<i8> = numbers(count, 7)
+        .into_iter()
+        .map(|x| (x * 63.5).round() as i8)
+        .collect();
+    let scales: Vec<f32> = numbers(count / block, 8)
+        .into_iter()
+        .map(|x| x as f32 / 64.0)
+        .collect();
+    let worth = codes
+        .chunks(block)
+        .zip(&scales)
+        .flat_map(|(codes, &scale)| {
+            codes
+                .iter()
+                .map(move |&code| f64::from(scale) * f64::from(code))
+        });
+    let worth = worth.collect();
+    let matrix = quantised(codes, &scales, shape, block, device);
+    matrix
+        .map(|matrix| (matrix, worth))
+        .ok_or_else(|| format!("{device:?} keeps no matrices of eight bits"))
+}
+
+/// Products with matrices of eight bits, whole and by some of their rows, and the look-up of rows.
+pub async fn quantised_products(device: &Device) -> Outcome<Checked> {
+    // Rows, the width that is summed over, results; from a row of the matrix.
+    let shapes = [
+        (1, 32, 32, 0),
+        (1, 768, 192, 0),
+        (2, 64, 66, 0),
+        (3, 96, 33, 31),
+        (7, 128, 64, 64),
+        (50, 64, 96, 0),
+        (300, 32, 64, 0),
+        (5, 33, 96, 0),
+        (1, 70, 128, 0),
+    ];
+    let mut checked = Checked::default();
+    for (at, (rows, width, outputs, first)) in shapes.into_iter().enumerate() {
+        for block in BLOCKS {
+            for input_first in [false, true] {
+                let shape: [usize; 2] = if input_first {
+                    [width, outputs]
+                } else {
+                    [first + outputs, width]
+                };
+                if !shape[1].is_multiple_of(block) {
+                    continue;
+                }
+                let what = format!(
+                    "{rows}×{width} by {width}×{outputs} in blocks of {block} (input first: {input_first})"
+                );
+                let (w, b) = codes(shape, block, device)?;
+                let (x, a) = tensor([1, rows, width], 1, DType::F32, device);
+                let (bias, c) = tensor([outputs], 3, DType::F32, device);
+                let (residual, d) = tensor([1, rows, outputs], 4, DType::F32, device);
+                let fused = at % 2 == 0;
+                let expected: Vec<f64> = (0..rows * outputs)
+                    .map(|at| {
+                        let (row, output) = (at / outputs, at % outputs);
+                        let products = (0..width).map(|k| {
+                            let weight = if input_first {
+                                b[k * outputs + output]
+                            } else {
+                                b[(first + output) * width + k]
+                            };
+                            a[row * width + k] * weight
+                        });
+                        let sum = products.sum::<f64>() + c[output];
+                        if fused { sum + d[at] } else { sum }
+                    })
+                    .collect();
+                let weight = if input_first {
+                    Weight::InputFirst(w)
+                } else {
+                    Weight::Rows(w, first..first + outputs)
+                };
+                poison([1, rows, outputs], DType::F32, device).await?;
+                let y = linear(x, weight, Some(bias), fused.then_some(residual));
+                checked.add(close(&what, y, &expected, DType::F32).await?);
+            }
+        }
+    }
+    Ok(checked)
+}
+
+/// Rows of tables of eight bits.
+pub async fn lookups(device: &Device) -> Outcome<Checked> {
+    let mut checked = Checked::default();
+    for (rows, width, block) in [(5, 32, 32), (300, 320, 16), (9, 48, 16)] {
+        let (table, worth) = codes([rows, width], block, device)?;
+        let ids: Vec<usize> = (0..6).map(|at| at * 7 % rows).collect();
+        let expected: Vec<f64> = ids
+            .iter()
+            .flat_map(|&id| worth[id * width..(id + 1) * width].to_vec())
+            .collect();
+        let ids: Vec<i32> = ids.into_iter().map(|id| id as i32).collect();
+        let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [2, 3]), device);
+        poison([2, 3, width], DType::F32, device).await?;
+        let found = embedding(table, ids);
+        let what = format!("rows of {rows}×{width} in blocks of {block}");
+        checked.add(close(&what, found, &expected, DType::F32).await?);
     }
     Ok(checked)
 }

@@ -17,10 +17,10 @@ pub use attention::attention;
 pub use decoding::cached_equals_uncached;
 pub use generate::generated_ids;
 pub use golden::Golden;
-pub use kernels::{Checked, attentions, layer_norms, products};
+pub use kernels::{Checked, attentions, layer_norms, lookups, products, quantised_products};
 #[cfg(not(target_arch = "wasm32"))]
 pub use model::gradients;
-pub use model::{losses, outputs};
+pub use model::{losses, outputs, quantised_outputs};
 
 /// The models that open_clip's numbers were written for.
 pub const MODELS: [&str; 6] = [

@@ -1,7 +1,9 @@
 //! Forward pass, losses and gradients.
 
-use burn::tensor::Device;
-use coca_model::{LossWeights, Losses, TextBatch};
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::{Device, Tensor};
+use coca_kernels::is_quantised;
+use coca_model::{Coca, LossWeights, Losses, TextBatch, weights::Dtype};
 
 use crate::{Golden, Outcome, compare, golden::id_tensor};
 
@@ -45,6 +47,65 @@ pub async fn outputs(golden: &Golden, device: &Device) -> Outcome<f32> {
     worst = worst.max(compare::tensor(golden, "out.logits", labelled, OUTPUTS).await?);
     worst = worst.max(compare::tensor(golden, "out.logits_prefix6", prefix, OUTPUTS).await?);
     Ok(worst)
+}
+
+/// Embeddings and logits of the model in eight and in four bits: those of the widened weights, on the same device.
+pub async fn quantised_outputs(golden: &Golden, device: &Device) -> Outcome<f32> {
+    let mut worst = 0.0_f32;
+    for dtype in [Dtype::Q8, Dtype::Q4] {
+        let wide = golden.model_as(Some(dtype), false, device)?;
+        let kept = golden.model_as(Some(dtype), true, device)?;
+        if matrices_of_eight_bits(&wide) > 0 || matrices_of_eight_bits(&kept) == 0 {
+            return Err(format!(
+                "{dtype}: what should be kept was not, or the other way round"
+            ));
+        }
+        let (expected, found) = (
+            results(golden, &wide, device).await?,
+            results(golden, &kept, device).await?,
+        );
+        for (what, (expected, found)) in ["image", "text", "logits"]
+            .iter()
+            .zip(expected.iter().zip(&found))
+        {
+            let what = format!("{dtype}, {what}");
+            worst = worst.max(compare::values(&what, found, expected, OUTPUTS)?);
+        }
+    }
+    Ok(worst)
+}
+
+/// How many parameters are quantised.
+fn matrices_of_eight_bits(model: &Coca) -> usize {
+    struct Count(usize);
+    impl ModuleVisitor for Count {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.0 += usize::from(is_quantised(&param.val()));
+        }
+    }
+    let mut count = Count(0);
+    model.visit(&mut count);
+    count.0
+}
+
+/// Image embedding, text embedding and logits of the captions.
+async fn results(golden: &Golden, model: &Coca, device: &Device) -> Outcome<[Vec<f32>; 3]> {
+    let image = model
+        .encode_image(golden.tensor("in.image", device)?)
+        .map_err(text)?;
+    let words = model
+        .encode_text(id_tensor(&golden.ids("in.text")?, device))
+        .map_err(text)?;
+    let logits = model.caption_logits(words.tokens, image.tokens);
+    let read = async |data: Tensor<1>| -> Outcome<Vec<f32>> {
+        let data = data.into_data_async().await.map_err(text)?;
+        data.try_into_vec_as().map_err(text)
+    };
+    Ok([
+        read(image.embedding.flatten(0, 1)).await?,
+        read(words.embedding.flatten(0, 1)).await?,
+        read(logits.flatten(0, 2)).await?,
+    ])
 }
 
 fn forward(golden: &Golden, model: &coca_model::Coca, device: &Device) -> Outcome<Losses> {

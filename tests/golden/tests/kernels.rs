@@ -7,7 +7,9 @@ mod device;
 use std::sync::{Mutex, PoisonError};
 
 use burn::tensor::Device;
-use coca_golden::{Checked, Outcome, attentions, layer_norms, products};
+use coca_golden::{
+    Checked, Outcome, attentions, layer_norms, lookups, products, quantised_products,
+};
 use device::device;
 use pollster::block_on;
 
@@ -71,6 +73,16 @@ mod watched {
 #[test]
 fn products_in_double_precision() {
     check("product", async |device| products(device).await);
+}
+
+#[test]
+fn products_with_eight_bits_in_double_precision() {
+    check("product", async |device| quantised_products(device).await);
+}
+
+#[test]
+fn rows_of_eight_bits_in_double_precision() {
+    check("lookup", async |device| lookups(device).await);
 }
 
 #[test]

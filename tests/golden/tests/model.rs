@@ -8,6 +8,7 @@ mod device;
 
 use coca_golden::{
     Golden, MODELS, attention, cached_equals_uncached, generated_ids, gradients, losses, outputs,
+    quantised_outputs,
 };
 use device::device;
 use pollster::block_on;
@@ -35,6 +36,15 @@ fn attention_equals_open_clip() {
         let golden = golden(&format!("model_{name}"));
         let error = block_on(attention(&golden, &expected[name], &device())).unwrap();
         println!("{name}: attention within {error:.1e}");
+    }
+}
+
+#[test]
+fn matrices_that_stay_quantised_give_the_same() {
+    for name in MODELS {
+        let golden = golden(&format!("model_{name}"));
+        let error = block_on(quantised_outputs(&golden, &device())).unwrap();
+        println!("{name}: in eight and four bits within {error:.1e}");
     }
 }
 
