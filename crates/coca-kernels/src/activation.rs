@@ -2,7 +2,7 @@
 
 use burn::tensor::{Tensor, activation};
 
-use crate::{Weight, gelu, linear};
+use crate::{Input, Weight, gelu, linear};
 
 /// A function of single numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -25,11 +25,12 @@ impl Activation {
 
 /// activation(x Wᵀ + bias): `[.., in]` to `[.., out]`.
 pub fn linear_activated<const D: usize>(
-    x: Tensor<D>,
+    x: impl Into<Input<D>>,
     weight: Weight,
     bias: Option<Tensor<1>>,
     activation: Activation,
 ) -> Tensor<D> {
+    let x = x.into();
     #[cfg(feature = "wgsl")]
     if let Some(y) = crate::linear::on_gpu(&x, &weight, bias.as_ref(), Some(activation), None) {
         return y;

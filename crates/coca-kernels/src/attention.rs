@@ -80,6 +80,29 @@ pub fn heads_attention(
     composed(queries, keys, values, mask)
 }
 
+/// Self-attention of new tokens, `packed` `[B, n, 3 D]`, that stand behind the first `start` of the cached keys and values
+/// `[B, H, capacity, d]`, which then hold them too: `[B, n, D]`. `mask` is over the whole capacity, and hides at least what
+/// is behind a token.
+pub fn cached_attention(
+    packed: Tensor<3>,
+    [keys, values]: [&mut Tensor<4>; 2],
+    start: usize,
+    mask: Mask,
+) -> Tensor<3> {
+    #[cfg(feature = "wgsl")]
+    if let Some(joined) = cached_on_gpu(&packed, [keys, values], start, &mask) {
+        return joined;
+    }
+    let [rows, heads, _, head_width] = keys.dims();
+    let [queries, new_keys, new_values] = parts(packed).map(|x| split_heads(x, heads));
+    let new = queries.dims()[2];
+    let place = [0..rows, 0..heads, start..start + new, 0..head_width];
+    // Taken out, so that they are written in place.
+    *keys = keys.extract().slice_assign(place.clone(), new_keys);
+    *values = values.extract().slice_assign(place, new_values);
+    heads_attention(queries, keys.clone(), values.clone(), mask)
+}
+
 /// `[B, L, D]` to `[B, H, L, D / H]`.
 pub fn split_heads(x: Tensor<3>, heads: usize) -> Tensor<4> {
     let [batch, length, width] = x.dims();
@@ -146,7 +169,7 @@ fn marks(mask: &Mask) -> Option<crate::flex::Marks> {
 /// [`attention`] by the GPU's kernel, if it can take these tensors.
 #[cfg(feature = "wgsl")]
 fn on_gpu(tokens: &Tokens, heads: usize, mask: &Mask) -> Option<Tensor<3>> {
-    use crate::gpu::{Part, Sizes, contiguous};
+    use crate::gpu::{Sizes, contiguous};
     // Which tensor, and which of the parts beside each other in it.
     let (tensors, places): (Vec<&Tensor<3>>, [(usize, usize); 3]) = match tokens {
         Tokens::Packed(packed) => (vec![packed], [(0, 0), (0, 1), (0, 2)]),
@@ -165,21 +188,29 @@ fn on_gpu(tokens: &Tokens, heads: usize, mask: &Mask) -> Option<Tensor<3>> {
         keys,
         width,
     };
-    let parts = [0, 1, 2].map(|part| {
-        let [sequences, tokens, columns] = dims(part);
-        Part {
-            tensor: places[part].0,
-            offset: places[part].1 * heads * width,
-            batch: if sequences == 1 { 0 } else { tokens * columns },
-            head: width,
-            token: columns,
-        }
-    });
+    let parts = [0, 1, 2].map(|part| side_by_side(places[part], dims(part), heads, width));
     let tensors = tensors.into_iter().cloned().map(Tensor::into_dispatch);
     let tensors = tensors
         .map(|tensor| crate::gpu::floats([&tensor]).map(|[tensor]| contiguous(tensor)))
         .collect::<Option<Vec<_>>>()?;
     launch(sizes, &tensors, &parts, mask)
+}
+
+/// Where queries, keys or values are that lie beside others: in which tensor of these extents, and behind how many others.
+#[cfg(feature = "wgsl")]
+fn side_by_side(
+    (tensor, before): (usize, usize),
+    [sequences, tokens, columns]: [usize; 3],
+    heads: usize,
+    width: usize,
+) -> crate::gpu::Part {
+    crate::gpu::Part {
+        tensor,
+        offset: before * heads * width,
+        batch: if sequences == 1 { 0 } else { tokens * columns },
+        head: width,
+        token: columns,
+    }
 }
 
 /// [`heads_attention`] by the GPU's kernel, if it can take these tensors.
@@ -217,6 +248,63 @@ fn heads_on_gpu(qkv: [&Tensor<4>; 3], mask: &Mask) -> Option<Tensor<3>> {
     launch(sizes, &tensors, &parts, mask)
 }
 
+/// [`cached_attention`] by the GPU's kernel, if it can take these tensors and nobody else holds the cache.
+#[cfg(feature = "wgsl")]
+fn cached_on_gpu(
+    packed: &Tensor<3>,
+    [keys, values]: [&mut Tensor<4>; 2],
+    start: usize,
+    mask: &Mask,
+) -> Option<Tensor<3>> {
+    use crate::gpu::{Cache, Sizes, attention, contiguous, floats, owned, wrap};
+    let [batch, heads, capacity, width] = keys.dims();
+    let [_, queries, columns] = packed.dims();
+    let sizes = Sizes {
+        batch,
+        heads,
+        queries,
+        keys: start + queries,
+        width,
+    };
+    if sizes.keys > capacity || columns != 3 * heads * width {
+        return None;
+    }
+    let seen = seen(mask)?;
+    let [packed] = floats([&packed.clone().into_dispatch()])?;
+    let parts =
+        [0, 1, 2].map(|part| side_by_side((0, part), [batch, queries, columns], heads, width));
+    // Taken out, so that these are the only holds on them.
+    let taken = [keys, values].map(|tensor| (tensor.extract().into_dispatch(), tensor));
+    if floats([&taken[0].0, &taken[1].0]).is_none() {
+        for (old, tensor) in taken {
+            *tensor = Tensor::from_dispatch(old);
+        }
+        return None;
+    }
+    let [(old_keys, keys), (old_values, values)] = taken.map(|(old, tensor)| (owned(old), tensor));
+    let cache = Cache {
+        keys: old_keys,
+        values: old_values,
+        start,
+    };
+    let joined = cache
+        .is_ours()
+        .then(|| attention(sizes, &[contiguous(packed)], &parts, &seen, Some(&cache)));
+    *keys = Tensor::from_dispatch(wrap(cache.keys));
+    *values = Tensor::from_dispatch(wrap(cache.values));
+    joined.map(|joined| Tensor::from_dispatch(wrap(joined)))
+}
+
+#[cfg(feature = "wgsl")]
+fn seen(mask: &Mask) -> Option<crate::gpu::Seen> {
+    use crate::gpu::{Seen, words};
+    Some(match mask {
+        Mask::None => Seen::All,
+        Mask::Causal => Seen::Past,
+        Mask::Hidden(mask) => Seen::Zeros(words(&mask.clone().into_dispatch())?),
+    })
+}
+
 #[cfg(feature = "wgsl")]
 fn launch(
     sizes: crate::gpu::Sizes,
@@ -224,13 +312,6 @@ fn launch(
     parts: &[crate::gpu::Part; 3],
     mask: &Mask,
 ) -> Option<Tensor<3>> {
-    use crate::gpu::{Seen, attention, words, wrap};
-    let seen = match mask {
-        Mask::None => Seen::All,
-        Mask::Causal => Seen::Past,
-        Mask::Hidden(mask) => Seen::Zeros(words(&mask.clone().into_dispatch())?),
-    };
-    Some(Tensor::from_dispatch(wrap(attention(
-        sizes, tensors, parts, &seen,
-    ))))
+    let joined = crate::gpu::attention(sizes, tensors, parts, &seen(mask)?, None);
+    Some(Tensor::from_dispatch(crate::gpu::wrap(joined)))
 }

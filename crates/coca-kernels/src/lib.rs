@@ -30,10 +30,12 @@ mod raw;
 
 pub use activation::{Activation, linear_activated};
 pub use adamw::{AdamW, adamw, sum_of_squares};
-pub use attention::{Mask, Tokens, attention, heads_attention, parts, split_heads};
+pub use attention::{
+    Mask, Tokens, attention, cached_attention, heads_attention, parts, split_heads,
+};
 pub use cross_entropy::cross_entropy;
 pub use embedding::embedding;
 pub use gelu::gelu;
 pub use layer_norm::layer_norm;
-pub use linear::{Weight, linear};
+pub use linear::{Input, Weight, linear};
 pub use quantised::{BLOCKS, is_quantised, keeps_quantised, quantised};

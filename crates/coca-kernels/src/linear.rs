@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use burn::tensor::{DType, Tensor, module};
 
+use crate::layer_norm::layer_norm;
 use crate::quantised::is_quantised;
 
 /// A weight and how it lies; in floating point, or [quantised](crate::quantised()).
@@ -46,21 +47,79 @@ impl Weight {
     }
 }
 
+/// What an affine map is applied to: a tensor, or the [layer norm](layer_norm()) of one, which a kernel may compute on the
+/// way.
+#[derive(Clone, Debug)]
+pub struct Input<const D: usize> {
+    x: Tensor<D>,
+    norm: Option<Norm>,
+}
+
+/// Scale, shift and ε of a layer norm.
+#[derive(Clone, Debug)]
+pub(crate) struct Norm {
+    pub(crate) weight: Tensor<1>,
+    pub(crate) bias: Tensor<1>,
+    pub(crate) epsilon: f64,
+}
+
+impl<const D: usize> From<Tensor<D>> for Input<D> {
+    fn from(x: Tensor<D>) -> Self {
+        Self { x, norm: None }
+    }
+}
+
+impl<const D: usize> Input<D> {
+    /// The layer norm of `x` `[.., width]`, with `weight` and `bias` `[width]`.
+    pub fn normalised(x: Tensor<D>, weight: Tensor<1>, bias: Tensor<1>, epsilon: f64) -> Self {
+        let norm = Norm {
+            weight,
+            bias,
+            epsilon,
+        };
+        let norm = Some(norm);
+        Self { x, norm }
+    }
+
+    /// The type of its elements.
+    pub fn dtype(&self) -> DType {
+        self.x.dtype()
+    }
+
+    /// In another type.
+    pub fn cast(self, dtype: DType) -> Self {
+        match self.dtype() == dtype {
+            true => self,
+            false => self.value().cast(dtype).into(),
+        }
+    }
+
+    /// The tensor itself.
+    pub fn value(self) -> Tensor<D> {
+        match self.norm {
+            Some(norm) => layer_norm(self.x, norm.weight, norm.bias, norm.epsilon),
+            None => self.x,
+        }
+    }
+}
+
 /// x Wᵀ + bias + residual: `[.., in]` to `[.., out]`; `residual` has the result's shape.
 pub fn linear<const D: usize>(
-    x: Tensor<D>,
+    x: impl Into<Input<D>>,
     weight: Weight,
     bias: Option<Tensor<1>>,
     residual: Option<Tensor<D>>,
 ) -> Tensor<D> {
+    let x = x.into();
+    #[cfg(feature = "wgsl")]
+    if let Some(y) = on_gpu(&x, &weight, bias.as_ref(), None, residual.as_ref()) {
+        return y;
+    }
+    let x = x.value();
     #[cfg(feature = "flex")]
     if weight.is_quantised()
         && let Some(y) = quantised_on_cpu(&x, &weight, bias.as_ref(), residual.as_ref())
     {
-        return y;
-    }
-    #[cfg(feature = "wgsl")]
-    if let Some(y) = on_gpu(&x, &weight, bias.as_ref(), None, residual.as_ref()) {
         return y;
     }
     let weight = weight.plain();
@@ -131,16 +190,28 @@ fn quantised_on_cpu<const D: usize>(
 /// activation(x Wᵀ + bias) + residual by the GPU's kernels, if they can take these tensors.
 #[cfg(feature = "wgsl")]
 pub(crate) fn on_gpu<const D: usize>(
-    x: &Tensor<D>,
+    x: &Input<D>,
     weight: &Weight,
     bias: Option<&Tensor<1>>,
     activation: Option<crate::Activation>,
     residual: Option<&Tensor<D>>,
 ) -> Option<Tensor<D>> {
-    use crate::gpu::{Epilogue, Matrix, floats, product, wrap};
+    use crate::gpu::{Epilogue, Matrix, Prologue, floats, product, wrap};
     let one = |tensor| floats([&tensor]).map(|[tensor]| tensor);
-    let x = one(x.clone().into_dispatch())?;
     let weight = Matrix::of(weight)?;
+    let prologue = match &x.norm {
+        Some(norm) => {
+            let norms = [norm.weight.clone(), norm.bias.clone()].map(Tensor::into_dispatch);
+            let [weight, bias] = floats(norms.each_ref())?;
+            Some(Prologue {
+                weight,
+                bias,
+                epsilon: norm.epsilon as f32,
+            })
+        }
+        None => None,
+    };
+    let x = one(x.x.clone().into_dispatch())?;
     let bias = match bias {
         Some(bias) => Some(one(bias.clone().into_dispatch())?),
         None => None,
@@ -154,5 +225,7 @@ pub(crate) fn on_gpu<const D: usize>(
         activation,
         residual,
     };
-    Some(Tensor::from_dispatch(wrap(product(x, weight, epilogue))))
+    Some(Tensor::from_dispatch(wrap(product(
+        x, prologue, weight, epilogue,
+    ))))
 }

@@ -149,6 +149,6 @@ impl MultimodalTransformer {
     /// Logits over the vocabulary: `[.., D]` to `[.., vocabulary]`.
     pub(crate) fn logits<const R: usize>(&self, x: Tensor<R>) -> Tensor<R> {
         let weight = Weight::InputFirst(self.text_projection.val());
-        product(self.ln_final.forward(x), weight, None)
+        product(self.ln_final.before(x), weight, None)
     }
 }

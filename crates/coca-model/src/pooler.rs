@@ -47,6 +47,6 @@ impl AttentionalPooler {
     /// The projected queries, `[1, queries, width]`: the same for every image, so they are projected once.
     fn queries(&self) -> Tensor<3> {
         self.attn
-            .project_queries(self.ln_q.forward(self.query.val()).unsqueeze())
+            .project_queries(self.ln_q.forward(self.query.val()).unsqueeze().into())
     }
 }

@@ -27,6 +27,7 @@ declare global {
 const test = base.extend<object, { device: Device }>({ device: ["cpu", { option: true, scope: "worker" }] });
 
 const models = ["tiny", "tiny_nopool", "tiny_cascade", "tiny_parallel", "tiny_quickgelu_ls", "tiny_bias"].map((name) => `model_${name}`);
+const allKernels = ["products", "quantised_products", "normalised_products", "lookups", "layer_norms", "attentions", "cached_attentions"];
 const checks: readonly [string, readonly string[]][] = [
   ["outputs", models],
   ["quantised_outputs", ["model_tiny"]],
@@ -60,7 +61,7 @@ test("every check passes on this device", async ({ page, device }) => {
     );
   for (const gpu of device === "webgpu" ? [true, false] : [false]) {
     await page.evaluate((gpu) => window.useFormsOfGpus(gpu), gpu);
-    for (const kernels of ["products", "quantised_products", "lookups", "layer_norms", "attentions"]) {
+    for (const kernels of allKernels) {
       const error = await page.evaluate((name) => window.golden.kernels(name), kernels);
       console.log(`${device}, forms of ${gpu ? "GPUs" : "CPUs"}: ${kernels} within ${error.toExponential(1)}`);
     }

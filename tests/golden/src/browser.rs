@@ -4,8 +4,9 @@ use burn::tensor::Device;
 use wasm_bindgen::prelude::*;
 
 use crate::{
-    Golden, Outcome, attentions, cached_equals_uncached, generated_ids, layer_norms, lookups,
-    losses, outputs, products, quantised_outputs, quantised_products,
+    Golden, Outcome, attentions, cached_attentions, cached_equals_uncached, generated_ids,
+    layer_norms, lookups, losses, normalised_products, outputs, products, quantised_outputs,
+    quantised_products,
 };
 
 /// Switches the kernels of the GPU on (as they are at the start) or off.
@@ -48,12 +49,13 @@ impl GoldenDevice {
         }
     }
 
-    /// Runs `products`, `quantised_products`, `lookups`, `layer_norms` or `attentions` on the device's kernels; gives the
-    /// largest error.
+    /// Runs the named checks of the device's kernels; gives the largest error.
     pub async fn kernels(&self, name: String) -> Outcome<f32> {
         let checked = match name.as_str() {
             "products" => products(&self.0).await,
             "quantised_products" => quantised_products(&self.0).await,
+            "normalised_products" => normalised_products(&self.0).await,
+            "cached_attentions" => cached_attentions(&self.0).await,
             "lookups" => lookups(&self.0).await,
             "layer_norms" => layer_norms(&self.0).await,
             "attentions" => attentions(&self.0).await,

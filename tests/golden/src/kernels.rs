@@ -5,8 +5,8 @@
 
 use burn::tensor::{Bool, DType, Device, FloatDType, Int, Tensor, TensorData};
 use coca_kernels::{
-    Activation, BLOCKS, Mask, Tokens, Weight, attention, embedding, heads_attention, layer_norm,
-    linear, linear_activated, quantised, split_heads,
+    Activation, BLOCKS, Input, Mask, Tokens, Weight, attention, cached_attention, embedding,
+    heads_attention, layer_norm, linear, linear_activated, quantised, split_heads,
 };
 
 use crate::Outcome;
@@ -339,6 +339,122 @@ pub async fn lookups(device: &Device) -> Outcome<Checked> {
     Ok(checked)
 }
 
+/// Rows of `width` in double precision, normalised.
+fn normalised(x: &[f64], width: usize, weight: &[f64], bias: &[f64]) -> Vec<f64> {
+    x.chunks_exact(width)
+        .flat_map(|row| {
+            let mean = row.iter().sum::<f64>() / width as f64;
+            let squares = row.iter().map(|x| (x - mean).powi(2)).sum::<f64>();
+            let factor = 1.0 / (squares / width as f64 + 1e-5).sqrt();
+            let cells = row.iter().zip(weight).zip(bias);
+            cells.map(move |((x, b), c)| (x - mean) * factor * b + c)
+        })
+        .collect()
+}
+
+/// Products of few normalised rows, each in one kernel.
+pub async fn normalised_products(device: &Device) -> Outcome<Checked> {
+    let mut checked = Checked::default();
+    for dtype in types(device) {
+        for (rows, width, outputs) in [(1, 8, 5), (1, 768, 192), (2, 64, 66), (4, 516, 64)] {
+            for input_first in [false, true] {
+                let what = format!(
+                    "{rows}×{width}, normalised, by {width}×{outputs} ({dtype:?}, input first: {input_first})"
+                );
+                let (x, a) = tensor([1, rows, width], 1, dtype, device);
+                let (gamma, b) = tensor([width], 2, dtype, device);
+                let (beta, c) = tensor([width], 3, dtype, device);
+                let shape = if input_first {
+                    [width, outputs]
+                } else {
+                    [outputs, width]
+                };
+                let (w, d) = tensor(shape, 4, dtype, device);
+                let (bias, e) = tensor([outputs], 5, dtype, device);
+                let a = normalised(&a, width, &b, &c);
+                let expected: Vec<f64> = (0..rows * outputs)
+                    .map(|at| {
+                        let (row, output) = (at / outputs, at % outputs);
+                        let products = (0..width).map(|k| {
+                            let weight = if input_first {
+                                d[k * outputs + output]
+                            } else {
+                                d[output * width + k]
+                            };
+                            a[row * width + k] * weight
+                        });
+                        products.sum::<f64>() + e[output]
+                    })
+                    .collect();
+                let weight = if input_first {
+                    Weight::InputFirst(w)
+                } else {
+                    Weight::OutputFirst(w)
+                };
+                poison([1, rows, outputs], dtype, device).await?;
+                let x = Input::normalised(x, gamma, beta, 1e-5);
+                let y = linear(x, weight, Some(bias), None);
+                checked.add(close(&what, y, &expected, dtype).await?);
+            }
+        }
+    }
+    Ok(checked)
+}
+
+/// Attention over a cache that grows: several tokens first, then one by one, with some of them hidden.
+pub async fn cached_attentions(device: &Device) -> Outcome<Checked> {
+    let mut checked = Checked::default();
+    for dtype in types(device) {
+        for (batch, heads, width) in [(1, 3, 8), (2, 2, 5), (3, 4, 16)] {
+            let (row, capacity) = (heads * width, 9);
+            let (packed, values) = tensor([batch, capacity - 1, 3 * row], 1, dtype, device);
+            let [q, k, v] = [0, 1, 2].map(|part| columns(&values, 3 * row, part * row, row));
+            let hidden = |b: usize, query: usize, key: usize| {
+                key > query || key > 0 && key < query && (b + key).is_multiple_of(3)
+            };
+            let case = Case {
+                batch,
+                heads,
+                queries: capacity - 1,
+                keys: capacity - 1,
+                width,
+            };
+            let all = case.expected([&q, &k, &v], hidden);
+            let empty = || {
+                let spoilt = vec![f32::NAN; batch * row * capacity];
+                let data = TensorData::new(spoilt, [batch, heads, capacity, width]);
+                Tensor::<4>::from_data(data, (device, dtype))
+            };
+            let (mut keys, mut values) = (empty(), empty());
+            let mut start = 0;
+            for new in [3, 1, 1, 2, 1] {
+                let what = format!(
+                    "{new} tokens behind {start}, {batch}×{heads}, width {width} ({dtype:?})"
+                );
+                let marks: Vec<bool> = (0..batch * new * capacity)
+                    .map(|at| {
+                        let (b, query, key) =
+                            (at / (new * capacity), at / capacity % new, at % capacity);
+                        hidden(b, start + query, key)
+                    })
+                    .collect();
+                let data = TensorData::new(marks, [batch, 1, new, capacity]);
+                let mask = Mask::Hidden(Tensor::<4, Bool>::from_data(data, device));
+                let expected: Vec<f64> = all
+                    .chunks_exact((capacity - 1) * row)
+                    .flat_map(|of_batch| of_batch[start * row..(start + new) * row].to_vec())
+                    .collect();
+                let tokens = packed.clone().narrow(1, start, new);
+                poison([batch, new, row], dtype, device).await?;
+                let y = cached_attention(tokens, [&mut keys, &mut values], start, mask);
+                checked.add(close(&what, y, &expected, dtype).await?);
+                start += new;
+            }
+        }
+    }
+    Ok(checked)
+}
+
 /// Normalised rows of every kind of width.
 pub async fn layer_norms(device: &Device) -> Outcome<Checked> {
     let mut checked = Checked::default();
@@ -348,16 +464,7 @@ pub async fn layer_norms(device: &Device) -> Outcome<Checked> {
             let (x, a) = tensor([batch, rows, width], 1, dtype, device);
             let (weight, b) = tensor([width], 2, dtype, device);
             let (bias, c) = tensor([width], 3, dtype, device);
-            let expected: Vec<f64> = a
-                .chunks_exact(width)
-                .flat_map(|row| {
-                    let mean = row.iter().sum::<f64>() / width as f64;
-                    let squares = row.iter().map(|x| (x - mean).powi(2)).sum::<f64>();
-                    let factor = 1.0 / (squares / width as f64 + 1e-5).sqrt();
-                    let cells = row.iter().zip(&b).zip(&c);
-                    cells.map(move |((x, b), c)| (x - mean) * factor * b + c)
-                })
-                .collect();
+            let expected = normalised(&a, width, &b, &c);
             poison([batch, rows, width], dtype, device).await?;
             let y = layer_norm(x, weight, bias, 1e-5);
             checked.add(close(&what, y, &expected, dtype).await?);

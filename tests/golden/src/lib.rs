@@ -17,7 +17,10 @@ pub use attention::attention;
 pub use decoding::cached_equals_uncached;
 pub use generate::generated_ids;
 pub use golden::Golden;
-pub use kernels::{Checked, attentions, layer_norms, lookups, products, quantised_products};
+pub use kernels::{
+    Checked, attentions, cached_attentions, layer_norms, lookups, normalised_products, products,
+    quantised_products,
+};
 #[cfg(not(target_arch = "wasm32"))]
 pub use model::gradients;
 pub use model::{losses, outputs, quantised_outputs};

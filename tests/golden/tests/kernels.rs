@@ -8,7 +8,8 @@ use std::sync::{Mutex, PoisonError};
 
 use burn::tensor::Device;
 use coca_golden::{
-    Checked, Outcome, attentions, layer_norms, lookups, products, quantised_products,
+    Checked, Outcome, attentions, cached_attentions, layer_norms, lookups, normalised_products,
+    products, quantised_products,
 };
 use device::device;
 use pollster::block_on;
@@ -78,6 +79,16 @@ fn products_in_double_precision() {
 #[test]
 fn products_with_eight_bits_in_double_precision() {
     check("product", async |device| quantised_products(device).await);
+}
+
+#[test]
+fn products_of_normalised_rows_in_double_precision() {
+    check("product", async |device| normalised_products(device).await);
+}
+
+#[test]
+fn attention_over_a_cache_in_double_precision() {
+    check("attention", async |device| cached_attentions(device).await);
 }
 
 #[test]

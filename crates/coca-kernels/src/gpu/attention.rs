@@ -4,7 +4,7 @@
 use burn::tensor::Shape;
 use burn_cubecl::tensor::CubeTensor;
 
-use super::program::{Program, launch, parameters};
+use super::program::{Program, launch_on, parameters};
 use super::text::{Stored, each, header, input, output};
 use super::{empty, is_software};
 
@@ -53,12 +53,34 @@ pub struct Sizes {
     pub width: usize,
 }
 
+/// Keys and values of the tokens before, `[batch, heads, capacity, width]` each, one behind the other.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    pub keys: CubeTensor,
+    pub values: CubeTensor,
+    /// Tokens that are in it.
+    pub start: usize,
+}
+
+impl Cache {
+    /// Whether it can be written to: nobody else holds it, and it lies as it should.
+    pub fn is_ours(&self) -> bool {
+        [&self.keys, &self.values]
+            .into_iter()
+            .all(|tensor| tensor.can_mut() && tensor.is_contiguous())
+    }
+}
+
 /// softmax(Q Kᵀ / √width) V: `[batch, queries, heads · width]`. A query that sees nothing gives zeros.
+///
+/// With a `cache` the keys are those in it and then those of `parts`, which are written behind them; `sizes.keys` counts
+/// both. Nobody else may hold the cache.
 pub fn attention(
     sizes: Sizes,
     tensors: &[CubeTensor],
     parts: &[Part; 3],
     seen: &Seen,
+    cache: Option<&Cache>,
 ) -> CubeTensor {
     let shape = [sizes.batch, sizes.queries, sizes.heads * sizes.width];
     let y = empty(&tensors[0], Shape::from(shape.to_vec()), tensors[0].dtype);
@@ -89,6 +111,7 @@ pub fn attention(
         },
         by_four,
         seen: seen_text,
+        cache: cache.map(|cache| Stored::of(cache.keys.dtype)),
     };
     let blocks = sizes.queries.div_ceil(program.queries);
     let mut numbers = vec![
@@ -111,13 +134,22 @@ pub fn attention(
         };
         numbers.extend([stride(0), stride(2), stride(3)]);
     }
+    if let Some(cache) = cache {
+        numbers.resize(OF_CACHE, 0);
+        numbers.extend([cache.start, cache.keys.meta.shape()[2]]);
+    }
     let threads = sizes.batch * sizes.heads * blocks;
     let mut inputs: Vec<&CubeTensor> = tensors.iter().collect();
     inputs.extend(mask);
     let groups = [threads.div_ceil(program.workgroup().0 as usize), 1, 1];
-    launch(program, groups, &inputs, &[&y], &numbers);
+    let caches = cache.map(|cache| [&cache.keys, &cache.values]);
+    let changed = caches.as_ref().map_or(&[][..], |caches| &caches[..]);
+    launch_on(program, groups, &inputs, changed, &[&y], &numbers);
     y
 }
+
+/// Where the numbers about the cache are.
+const OF_CACHE: usize = 21;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum SeenText {
@@ -137,6 +169,8 @@ struct Attention {
     queries: usize,
     by_four: bool,
     seen: SeenText,
+    /// Type of the cache, if there is one.
+    cache: Option<Stored>,
 }
 
 impl Program for Attention {
@@ -155,6 +189,12 @@ impl Program for Attention {
             text += &input(binding, "hidden", "u32");
             binding += 1;
         }
+        if let Some(cache) = self.cache {
+            for name in ["old_k", "old_v"] {
+                text += &output(binding, name, cache.name(self.by_four));
+                binding += 1;
+            }
+        }
         text += &output(binding, "y", types[0].name(self.by_four));
         text += &parameters(binding + 1);
         text += &self.body(types[0]);
@@ -164,11 +204,7 @@ impl Program for Attention {
 
 impl Attention {
     fn body(&self, stored: Stored) -> String {
-        let vectors = if self.by_four {
-            self.width / 4
-        } else {
-            self.width
-        };
+        let vectors = self.vectors();
         let number = Stored::F32.name(self.by_four);
         let rows = self.queries;
         let [q, k, v] = self.parts.map(|part| format!("t{part}"));
@@ -214,14 +250,73 @@ let scale = bitcast<f32>(p[5]);
         if self.seen == SeenText::Past {
             text += &format!("{rows})));\n");
         }
-        text += "for (var key = 0u; key < keys; key++) {\nlet k_at = of_k + key * p[13];\nlet v_at = of_v + key * p[17];\n";
-        text += &each(rows, |r| format!("var score{r} = 0.0;\n"));
+        match self.cache {
+            None => {
+                let (k, v) = (
+                    format!("{k}[of_k + key * p[13]"),
+                    format!("{v}[of_v + key * p[17]"),
+                );
+                text += "for (var key = 0u; key < keys; key++) {\n";
+                text += &self.one_key(&k, &v);
+                text += "}\n";
+            }
+            Some(stored) => {
+                let (start, capacity) = (format!("p[{OF_CACHE}]"), format!("p[{}]", OF_CACHE + 1));
+                let old = format!("old + key * {vectors}u");
+                text += &format!(
+                    "let old = (batch * p[1] + head) * {capacity} * {vectors}u;
+for (var key = 0u; key < min(keys, {start}); key++) {{\n"
+                );
+                text += &self.one_key(&format!("old_k[{old}"), &format!("old_v[{old}"));
+                text += &format!("}}\nfor (var key = {start}; key < keys; key++) {{\n");
+                let (k, v) = (
+                    format!("{k}[of_k + (key - {start}) * p[13]"),
+                    format!("{v}[of_v + (key - {start}) * p[17]"),
+                );
+                text += &self.one_key(&k, &v);
+                // What is read from the cache ends before what is written to it.
+                let writes = each(vectors, |c| {
+                    let kind = stored.name(self.by_four);
+                    format!(
+                        "old_k[{old} + {c}u] = {kind}({k} + {c}u]);\nold_v[{old} + {c}u] = {kind}({v} + {c}u]);\n"
+                    )
+                });
+                text += &format!(
+                    "}}\nif (block == 0u) {{\nfor (var key = {start}; key < p[3]; key++) {{\n{writes}}}\n}}\n"
+                );
+            }
+        }
+        text += &each(rows, |r| {
+            let stores = each(vectors, |c| {
+                format!(
+                    "y[out{r} + {c}u] = {}(a{r}_{c} * over{r});\n",
+                    stored.name(self.by_four)
+                )
+            });
+            format!(
+                "if (query + {r}u < p[2]) {{
+let over{r} = select(1.0 / sum{r}, 0.0, sum{r} == 0.0);
+let out{r} = ((batch * p[2] + query + {r}u) * p[1] + head) * {vectors}u;
+{stores}}}
+"
+            )
+        });
+        text += "}\n";
+        text
+    }
+
+    /// What a key adds to every query: `k` and `v` are where its channels begin, such as `t0[start`.
+    fn one_key(&self, k: &str, v: &str) -> String {
+        let vectors = self.vectors();
+        let number = Stored::F32.name(self.by_four);
+        let rows = self.queries;
+        let mut text = each(rows, |r| format!("var score{r} = 0.0;\n"));
         text += &each(vectors, |c| {
             let products = each(rows, |r| match self.by_four {
                 true => format!("score{r} += dot(q{r}_{c}, k{c});\n"),
                 false => format!("score{r} += q{r}_{c} * k{c};\n"),
             });
-            format!("let k{c} = {number}({k}[k_at + {c}u]);\n{products}")
+            format!("let k{c} = {number}({k} + {c}u]);\n{products}")
         });
         text += &each(rows, |r| {
             let visible = match self.seen {
@@ -249,25 +344,16 @@ sum{r} += e{r};
         });
         text += &each(vectors, |c| {
             let sums = each(rows, |r| format!("a{r}_{c} += e{r} * v{c};\n"));
-            format!("let v{c} = {number}({v}[v_at + {c}u]);\n{sums}")
+            format!("let v{c} = {number}({v} + {c}u]);\n{sums}")
         });
-        text += "}\n";
-        text += &each(rows, |r| {
-            let stores = each(vectors, |c| {
-                format!(
-                    "y[out{r} + {c}u] = {}(a{r}_{c} * over{r});\n",
-                    stored.name(self.by_four)
-                )
-            });
-            format!(
-                "if (query + {r}u < p[2]) {{
-let over{r} = select(1.0 / sum{r}, 0.0, sum{r} == 0.0);
-let out{r} = ((batch * p[2] + query + {r}u) * p[1] + head) * {vectors}u;
-{stores}}}
-"
-            )
-        });
-        text += "}\n";
         text
+    }
+
+    /// Vectors (or numbers) of a head.
+    fn vectors(&self) -> usize {
+        match self.by_four {
+            true => self.width / 4,
+            false => self.width,
+        }
     }
 }

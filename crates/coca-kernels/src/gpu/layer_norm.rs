@@ -3,7 +3,7 @@
 use burn_cubecl::tensor::CubeTensor;
 
 use super::program::{Program, launch, parameters};
-use super::text::{Stored, header, input, output};
+use super::text::{Stored, all, header, input, output};
 use super::{contiguous, empty, is_software};
 
 /// Normalises the last dimension of `x`, then scales and shifts it by `weight` and `bias`.
@@ -83,22 +83,7 @@ impl Program for LayerNorm {
         text += &output(3, "y", element(self.x));
         text += &parameters(4);
         if threads > 1 {
-            text += &format!(
-                "var<workgroup> sums: array<f32, {threads}>;
-fn all(mine: f32, me: u32) -> f32 {{
-sums[me] = mine;
-workgroupBarrier();
-for (var half = {}u; half > 0u; half /= 2u) {{
-if (me < half) {{ sums[me] += sums[me + half]; }}
-workgroupBarrier();
-}}
-let sum = sums[0];
-workgroupBarrier();
-return sum;
-}}
-",
-                threads / 2
-            );
+            text += &all(threads as usize);
         } else {
             text += "fn all(mine: f32, me: u32) -> f32 { return mine; }\n";
         }

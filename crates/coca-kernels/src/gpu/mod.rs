@@ -12,10 +12,10 @@ mod product;
 mod program;
 mod text;
 
-pub(crate) use attention::{Part, Seen, Sizes, attention};
+pub(crate) use attention::{Cache, Part, Seen, Sizes, attention};
 pub(crate) use layer_norm::layer_norm;
 pub(crate) use lookup::lookup;
-pub(crate) use product::{Epilogue, Matrix, product};
+pub(crate) use product::{Epilogue, Matrix, Prologue, product};
 
 use std::any::Any;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -110,6 +110,21 @@ pub(crate) fn words(tensor: &DispatchTensor) -> Option<CubeTensor> {
     };
     let mask = (mask as &dyn Any).downcast_ref::<CubeTensor>()?;
     (mask.dtype.size() == 4).then(|| mask.clone())
+}
+
+/// The tensor of burn's backend, without another hold on it.
+///
+/// # Panics
+/// It is not one of [`floats`].
+pub(crate) fn owned(tensor: DispatchTensor) -> CubeTensor {
+    let DispatchTensorKind::Cube(BackendTensor::Float(float)) = tensor.kind else {
+        unreachable!("checked by the caller")
+    };
+    let float: Box<dyn Any> = Box::new(float);
+    match float.downcast::<CubeTensor>() {
+        Ok(tensor) => *tensor,
+        Err(_) => unreachable!("checked by the caller"),
+    }
 }
 
 /// The tensor as burn passes it on.

@@ -45,6 +45,18 @@ pub fn launch<P: Program>(
     outputs: &[&CubeTensor],
     numbers: &[usize],
 ) {
+    launch_on(program, groups, inputs, &[], outputs, numbers);
+}
+
+/// [`launch`] of a kernel that also reads and writes `changed`, whose bindings are between inputs and outputs.
+pub fn launch_on<P: Program>(
+    program: P,
+    groups: [usize; 3],
+    inputs: &[&CubeTensor],
+    changed: &[&CubeTensor],
+    outputs: &[&CubeTensor],
+    numbers: &[usize],
+) {
     debug_assert!(numbers.len() <= PARAMETERS, "{} numbers", numbers.len());
     let Some(client) = outputs.first().map(|output| &output.client) else {
         return;
@@ -54,6 +66,9 @@ pub fn launch<P: Program>(
     };
     let arguments = inputs.iter().fold(KernelArguments::new(), |a, input| {
         with(a, input, BufferIOAttr::ReadOnly)
+    });
+    let arguments = changed.iter().fold(arguments, |a, tensor| {
+        with(a, tensor, BufferIOAttr::ReadWrite)
     });
     let arguments = outputs.iter().fold(arguments, |a, output| {
         with(a, output, BufferIOAttr::WriteOnly)

@@ -65,3 +65,23 @@ return vec4<f32>(vec4<i32>(shifted) >> vec4<u32>(24u));
 }
 "
 }
+
+/// `all(mine, me)`: the sum of what the threads of a workgroup have, a power of two of them.
+pub fn all(threads: usize) -> String {
+    format!(
+        "var<workgroup> of_all: array<f32, {threads}>;
+fn all(mine: f32, me: u32) -> f32 {{
+of_all[me] = mine;
+workgroupBarrier();
+for (var half = {}u; half > 0u; half /= 2u) {{
+if (me < half) {{ of_all[me] += of_all[me + half]; }}
+workgroupBarrier();
+}}
+let sum = of_all[0];
+workgroupBarrier();
+return sum;
+}}
+",
+        threads / 2
+    )
+}

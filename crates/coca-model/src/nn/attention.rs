@@ -7,7 +7,9 @@ use std::ops::Range;
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, activation::softmax};
-use coca_kernels::{Mask, Tokens, Weight, attention, heads_attention, parts, split_heads};
+use coca_kernels::{
+    Input, Mask, Tokens, Weight, attention, cached_attention, heads_attention, parts, split_heads,
+};
 
 use crate::indices;
 
@@ -123,43 +125,54 @@ impl MultiheadAttention {
     /// Self-attention: `[B, L, width]` to the same shape, added to `residual` if there is one.
     pub(crate) fn self_attention(
         &self,
-        x: Tensor<3>,
+        x: Input<3>,
         mask: Mask,
         residual: Option<Tensor<3>>,
     ) -> Tensor<3> {
         let tokens = match &self.in_proj_weight {
-            Some(weight) => Tokens::Packed(project(
-                x,
-                Weight::OutputFirst(weight.val()),
-                Some(self.in_proj_bias.val()),
-            )),
-            None => tokens(self.project_queries(x.clone()), self.project_keys_values(x)),
+            Some(weight) => Tokens::Packed(self.project_packed(x, weight)),
+            None => {
+                let x = x.value();
+                let queries = self.project_queries(x.clone().into());
+                tokens(queries, self.project_keys_values(x))
+            }
         };
         self.out_proj
             .forward_onto(attention(tokens, self.heads, mask), residual)
     }
 
-    /// Queries, keys and values of the same tokens, with their heads split.
-    pub(crate) fn project_self(&self, x: Tensor<3>) -> (Tensor<4>, KeyValues) {
-        let [queries, keys, values] = match &self.in_proj_weight {
-            Some(weight) => parts(project(
-                x,
-                Weight::OutputFirst(weight.val()),
-                Some(self.in_proj_bias.val()),
-            )),
+    /// The same for new tokens `[B, n, width]` that stand at `start..` of a cache, which they are added to.
+    pub(crate) fn cached_self_attention(
+        &self,
+        x: Input<3>,
+        cache: &mut KeyValues,
+        start: usize,
+        mask: Mask,
+        residual: Option<Tensor<3>>,
+    ) -> Tensor<3> {
+        let packed = match &self.in_proj_weight {
+            Some(weight) => self.project_packed(x, weight),
             None => {
-                let queries = self.project_queries(x.clone());
+                let x = x.value();
+                let queries = self.project_queries(x.clone().into());
                 let [keys, values] = keys_and_values(self.project_keys_values(x));
-                [queries, keys, values]
+                Tensor::cat(vec![queries, keys, values], 2)
             }
         };
-        let [keys, values] = [keys, values].map(|x| split_heads(x, self.heads));
-        (split_heads(queries, self.heads), KeyValues { keys, values })
+        let cache = [&mut cache.keys, &mut cache.values];
+        self.out_proj
+            .forward_onto(cached_attention(packed, cache, start, mask), residual)
+    }
+
+    /// Queries, keys and values beside each other, `[B, L, 3 width]`.
+    fn project_packed(&self, x: Input<3>, weight: &Param<Tensor<2>>) -> Tensor<3> {
+        let weight = Weight::OutputFirst(weight.val());
+        project(x, weight, Some(self.in_proj_bias.val()))
     }
 
     /// `[B, L, width]` to the same shape.
-    pub(crate) fn project_queries(&self, x: Tensor<3>) -> Tensor<3> {
-        let [_, _, width] = x.dims();
+    pub(crate) fn project_queries(&self, x: Input<3>) -> Tensor<3> {
+        let width = self.width();
         let weight = match (&self.in_proj_weight, &self.q_proj_weight) {
             (Some(packed), _) => Weight::Rows(packed.val(), 0..width),
             (None, Some(own)) => Weight::OutputFirst(own.val()),
@@ -245,9 +258,13 @@ impl MultiheadAttention {
         softmax(scores, 3).mean_dim(1).squeeze_dim(1)
     }
 
+    fn width(&self) -> usize {
+        self.in_proj_bias.lazy_shape().dims::<1>()[0] / 3
+    }
+
     /// Shape of the keys (and of the values) of `rows` sequences of `capacity` tokens.
     pub(crate) fn cache_shape(&self, rows: usize, capacity: usize) -> [usize; 4] {
-        let width = self.in_proj_bias.lazy_shape().dims::<1>()[0] / 3;
+        let width = self.width();
         [rows, self.heads, capacity, width / self.heads]
     }
 }

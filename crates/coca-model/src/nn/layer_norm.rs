@@ -2,7 +2,7 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
-use coca_kernels::layer_norm;
+use coca_kernels::{Input, layer_norm};
 
 use super::init::constant;
 
@@ -28,5 +28,10 @@ impl LayerNorm {
     /// `[.., width]` to the same shape.
     pub(crate) fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         layer_norm(x, self.weight.val(), self.bias.val(), EPSILON)
+    }
+
+    /// The same as the input of an affine map, whose kernel may compute it on the way.
+    pub(crate) fn before<const D: usize>(&self, x: Tensor<D>) -> Input<D> {
+        Input::normalised(x, self.weight.val(), self.bias.val(), EPSILON)
     }
 }

@@ -2,7 +2,7 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{DType, Device, Tensor};
-use coca_kernels::{Activation, Weight, linear, linear_activated};
+use coca_kernels::{Activation, Input, Weight, linear, linear_activated};
 
 use super::init::{constant, uniform};
 
@@ -63,7 +63,7 @@ impl Linear {
     /// activation(x Wᵀ + b), `[.., in]` to `[.., out]`, of the type of the weights.
     pub(crate) fn activated<const D: usize>(
         &self,
-        x: Tensor<D>,
+        x: Input<D>,
         activation: Activation,
     ) -> Tensor<D> {
         let (weight, bias) = self.parts();
@@ -81,10 +81,11 @@ impl Linear {
 /// x W + b in the type of W. Training in mixed precision keeps activations in single precision and puts copies of the
 /// weights in half precision into the model; everywhere else the types are the same and nothing is converted.
 pub(crate) fn product<const D: usize>(
-    x: Tensor<D>,
+    x: impl Into<Input<D>>,
     weight: Weight,
     bias: Option<Tensor<1>>,
 ) -> Tensor<D> {
+    let x = x.into();
     let dtype = weight.dtype();
     let bias = bias.map(|bias| bias.cast(dtype));
     linear(x.cast(dtype), weight, bias, None)
@@ -92,10 +93,11 @@ pub(crate) fn product<const D: usize>(
 
 /// [`product`] in the type of `x`: scores and their softmax keep the precision of the activations.
 pub(crate) fn project<const D: usize>(
-    x: Tensor<D>,
+    x: impl Into<Input<D>>,
     weight: Weight,
     bias: Option<Tensor<1>>,
 ) -> Tensor<D> {
+    let x = x.into();
     let dtype = x.dtype();
     product(x, weight, bias).cast(dtype)
 }

@@ -2,7 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
-use coca_kernels::Activation;
+use coca_kernels::{Activation, Input};
 
 use crate::config::ModelConfig;
 
@@ -44,7 +44,7 @@ impl Mlp {
     /// `[.., width]` to the same shape, added to `residual` if there is one.
     pub(crate) fn forward<const D: usize>(
         &self,
-        x: Tensor<D>,
+        x: Input<D>,
         residual: Option<Tensor<D>>,
     ) -> Tensor<D> {
         let dtype = x.dtype();

@@ -83,7 +83,7 @@ impl ResidualBlock {
 
     /// `[B, L, width]` to the same shape.
     pub(crate) fn forward(&self, x: Tensor<3>, mask: Mask) -> Tensor<3> {
-        let normal = self.ln_1.forward(x.clone());
+        let normal = self.ln_1.before(x.clone());
         let x = joined(x, &self.ls_1, |x| self.attn.self_attention(normal, mask, x));
         feed_forward(x, &self.ln_2, &self.mlp, &self.ls_2)
     }
@@ -96,14 +96,11 @@ impl ResidualBlock {
         start: usize,
         mask: Mask,
     ) -> Tensor<3> {
-        let [rows, new, _] = x.dims();
-        let (queries, fresh) = self.attn.project_self(self.ln_1.forward(x.clone()));
-        let [_, heads, _, head_width] = cache.keys.dims();
-        let place = [0..rows, 0..heads, start..start + new, 0..head_width];
-        // Taken out of the cache, so that it is written in place.
-        cache.keys = cache.keys.extract().slice_assign(place.clone(), fresh.keys);
-        cache.values = cache.values.extract().slice_assign(place, fresh.values);
-        let x = joined(x, &self.ls_1, |x| self.attn.attend(queries, cache, mask, x));
+        let normal = self.ln_1.before(x.clone());
+        let x = joined(x, &self.ls_1, |x| {
+            self.attn
+                .cached_self_attention(normal, cache, start, mask, x)
+        });
         feed_forward(x, &self.ln_2, &self.mlp, &self.ls_2)
     }
 
@@ -123,7 +120,7 @@ fn feed_forward(
     mlp: &Mlp,
     scale: &Option<LayerScale>,
 ) -> Tensor<3> {
-    let normal = norm.forward(x.clone());
+    let normal = norm.before(x.clone());
     joined(x, scale, |x| mlp.forward(normal, x))
 }
 
@@ -168,7 +165,7 @@ impl CrossBlock {
 
     /// How much each text position of `x` `[B, L, width]` reads each image token, averaged over the heads: `[B, L, N]`.
     pub(crate) fn attention(&self, x: Tensor<3>, image: &Projected) -> Tensor<3> {
-        let queries = self.attn.project_queries(self.ln_1.forward(x));
+        let queries = self.attn.project_queries(self.ln_1.before(x));
         self.attn.weights(queries, image)
     }
 
@@ -179,7 +176,7 @@ impl CrossBlock {
 
     /// `x` is `[B, L, width]`; every text position sees every image token.
     pub(crate) fn forward(&self, x: Tensor<3>, image: &Projected) -> Tensor<3> {
-        let queries = self.attn.project_queries(self.ln_1.forward(x.clone()));
+        let queries = self.attn.project_queries(self.ln_1.before(x.clone()));
         let x = joined(x, &self.ls_1, |x| {
             self.attn.cross_attention(queries, image, x)
         });
@@ -188,7 +185,7 @@ impl CrossBlock {
 
     /// The same, with the image's keys and values as decoding keeps them.
     pub(crate) fn decode(&self, x: Tensor<3>, image: &KeyValues) -> Tensor<3> {
-        let queries = self.attn.project_queries(self.ln_1.forward(x.clone()));
+        let queries = self.attn.project_queries(self.ln_1.before(x.clone()));
         let queries = self.attn.split_queries(queries);
         let x = joined(x, &self.ls_1, |x| {
             self.attn.attend(queries, image, Mask::None, x)

@@ -70,6 +70,11 @@ impl Form {
         }
     }
 
+    /// Whether its threads can normalise the rows of x on the way.
+    pub fn normalises(self) -> bool {
+        matches!(self, Self::Strip { rows, .. } if rows <= 4)
+    }
+
     /// Whether a thread has four columns beside each other.
     pub fn writes_four(self) -> bool {
         match self {

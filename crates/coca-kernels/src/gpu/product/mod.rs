@@ -1,4 +1,4 @@
-//! x Wᵀ with bias, activation and residual in the same pass.
+//! x Wᵀ with bias, activation and residual in the same pass, and the layer norm of x before where x has few rows.
 //!
 //! Two forms. A *strip*: every thread has its own block of the result in registers and reads rows of x and W directly;
 //! with several threads a block, each takes a part of the sum, and they add up through workgroup memory. That is the
@@ -15,7 +15,7 @@ use burn_cubecl::tensor::CubeTensor;
 
 use super::program::launch;
 use super::text::Stored;
-use super::{contiguous, empty, floats, is_software, quantised};
+use super::{contiguous, empty, floats, is_software, layer_norm, quantised};
 use crate::activation::Activation;
 use crate::linear::Weight;
 use crate::quantised::is_quantised;
@@ -66,6 +66,16 @@ impl Matrix {
     }
 }
 
+/// The layer norm of x, which takes x's place in the product.
+#[derive(Clone, Debug)]
+pub struct Prologue {
+    /// `[in]`.
+    pub weight: CubeTensor,
+    /// `[in]`.
+    pub bias: CubeTensor,
+    pub epsilon: f32,
+}
+
 /// What is done to a product before it is written: + bias, the activation, + residual.
 #[derive(Clone, Debug, Default)]
 pub struct Epilogue {
@@ -78,7 +88,12 @@ pub struct Epilogue {
 }
 
 /// `[.., in]` to `[.., out]`, of the type of x.
-pub fn product(x: CubeTensor, weight: Matrix, epilogue: Epilogue) -> CubeTensor {
+pub fn product(
+    x: CubeTensor,
+    prologue: Option<Prologue>,
+    weight: Matrix,
+    epilogue: Epilogue,
+) -> CubeTensor {
     let (x, values) = (contiguous(x), contiguous(weight.values));
     let bias = epilogue.bias.map(contiguous);
     let residual = epilogue.residual.map(contiguous);
@@ -100,6 +115,24 @@ pub fn product(x: CubeTensor, weight: Matrix, epilogue: Epilogue) -> CubeTensor 
         return y;
     }
     let form = Form::of(rows, columns, weight.input_first, is_software(&x));
+    let by_four = width.is_multiple_of(4);
+    // Every workgroup normalises for itself, which pays for few rows.
+    let (x, prologue) = match prologue {
+        Some(norm) if by_four && form.normalises() => {
+            let Prologue {
+                weight,
+                bias,
+                epsilon,
+            } = norm;
+            (x, Some((contiguous(weight), contiguous(bias), epsilon)))
+        }
+        Some(norm) => (layer_norm(x, norm.weight, norm.bias, norm.epsilon), None),
+        None => (x, None),
+    };
+    let (norm_weight, norm_bias, epsilon) = match &prologue {
+        Some((weight, bias, epsilon)) => (Some(weight), Some(bias), *epsilon),
+        None => (None, None, 0.0),
+    };
     let stored = |tensor: &CubeTensor| Stored::of(tensor.dtype);
     let program = Product {
         x: stored(&x),
@@ -112,7 +145,10 @@ pub fn product(x: CubeTensor, weight: Matrix, epilogue: Epilogue) -> CubeTensor 
         residual: residual.as_ref().map(stored),
         activation: epilogue.activation,
         input_first: weight.input_first,
-        by_four: width.is_multiple_of(4),
+        norm: norm_weight
+            .zip(norm_bias)
+            .map(|(weight, bias)| [stored(weight), stored(bias)]),
+        by_four,
         columns_by_four: columns.is_multiple_of(4),
         form,
     };
@@ -127,11 +163,19 @@ pub fn product(x: CubeTensor, weight: Matrix, epilogue: Epilogue) -> CubeTensor 
         Some(&x),
         Some(&values),
         scales,
+        norm_weight,
+        norm_bias,
         bias.as_ref(),
         residual.as_ref(),
     ];
     let inputs: Vec<&CubeTensor> = inputs.into_iter().flatten().collect();
-    let sizes = [rows, columns, width, chosen.start];
+    let sizes = [
+        rows,
+        columns,
+        width,
+        chosen.start,
+        epsilon.to_bits() as usize,
+    ];
     launch(program, groups, &inputs, &[&y], &sizes);
     y
 }

@@ -3,7 +3,7 @@
 use super::form::{Form, TILE};
 use crate::activation::Activation;
 use crate::gpu::program::{Program, parameters};
-use crate::gpu::text::{Stored, codes, each, header, input, output};
+use crate::gpu::text::{Stored, all, codes, each, header, input, output};
 
 /// Steps of four elements that a tile keeps in workgroup memory.
 const STEPS: usize = 4;
@@ -36,6 +36,8 @@ pub struct Product {
     pub bias: Option<Stored>,
     pub residual: Option<Stored>,
     pub activation: Option<Activation>,
+    /// Scale and shift of the layer norm of x, if it takes x's place.
+    pub norm: Option<[Stored; 2]>,
     pub input_first: bool,
     /// The rows that are multiplied consist of whole vectors of four.
     pub by_four: bool,
@@ -101,6 +103,11 @@ impl Product {
         if let Elements::Codes { .. } = self.weight {
             text += &input(binding, "scales", "f32");
             binding += 1;
+        }
+        if let Some([weight, bias]) = self.norm {
+            text += &input(binding, "gamma", weight.name(true));
+            text += &input(binding + 1, "beta", bias.name(true));
+            binding += 2;
         }
         for (name, stored) in [("bias", self.bias), ("residual", self.residual)] {
             if let Some(stored) = stored {
@@ -208,6 +215,9 @@ fn read_w(start: u32, k: u32) -> vec4<f32> {{\nlet at = start + k;\nreturn {four
                 count * blocks * parts
             );
         }
+        if self.norm.is_some() && parts > 1 {
+            text += &all(blocks * parts);
+        }
         text += &format!(
             "@compute @workgroup_size({parts}, {blocks}, 1)\nfn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) me: vec3<u32>) {{
 let row = group.y * {rows}u;
@@ -222,11 +232,12 @@ let last_column = p[1] - 1u;
         text += &each(rows, |i| {
             format!("let r{i} = start_x(min(row + {i}u, last_row));\n")
         });
+        text += &self.statistics(rows, parts, blocks * parts);
         text += &each(count, |at| format!("var s{at} = 0.0;\n"));
         text += &if self.by_columns() {
             self.sums_of_columns(rows, columns, parts)
         } else {
-            sums_of_dots(rows, columns, parts)
+            self.sums_of_dots(rows, columns, parts)
         };
         if parts == 1 {
             text += &each(rows, |i| {
@@ -279,6 +290,74 @@ if (r <= last_row && c <= last_column) {{ finish(r, c, sum); }}
         text
     }
 
+    /// s[row][column] += x[row] W of a strip whose rows and columns are read along what is summed.
+    fn sums_of_dots(&self, rows: usize, columns: usize, parts: usize) -> String {
+        let mut text = each(columns, |j| {
+            format!("let c{j} = start_w(min(column + {j}u, last_column));\n")
+        });
+        text += &format!("for (var k = me.x; k < {STEPS_OF_FOUR}; k += {parts}u) {{\n");
+        text += &self.read_rows(rows);
+        text += &each(columns, |j| {
+            let sums = each(rows, |i| {
+                format!("s{} += dot(x{i}, w{j});\n", i * columns + j)
+            });
+            format!("let w{j} = read_w(c{j}, k);\n{sums}")
+        });
+        text + "}\n"
+    }
+
+    /// `x{i}`: four elements of each row of x, normalised if they are to be.
+    fn read_rows(&self, rows: usize) -> String {
+        if self.norm.is_none() {
+            return each(rows, |i| format!("let x{i} = read_x(r{i}, k);\n"));
+        }
+        let norms = "let scale = vec4<f32>(gamma[k]);\nlet shift = vec4<f32>(beta[k]);\n";
+        norms.to_string()
+            + &each(rows, |i| {
+                format!("let x{i} = (read_x(r{i}, k) - mean{i}) * factor{i} * scale + shift;\n")
+            })
+    }
+
+    /// `mean{i}` and `factor{i}` of each row of x, as the layer norm has them: by every thread for itself, or where threads
+    /// share sums anyway, by the `threads` of a workgroup together.
+    fn statistics(&self, rows: usize, parts: usize, threads: usize) -> String {
+        if self.norm.is_none() {
+            return String::new();
+        }
+        let (thread, first, step, open, close) = match parts {
+            1 => (String::new(), "0u", 1, "", ""),
+            _ => (
+                format!("let thread = me.y * {parts}u + me.x;\n"),
+                "thread",
+                threads,
+                "all(",
+                ", thread)",
+            ),
+        };
+        let over_row = |each_row: &dyn Fn(usize) -> String| {
+            format!(
+                "for (var k = {first}; k < {STEPS_OF_FOUR}; k += {step}u) {{\n{}}}\n",
+                each(rows, each_row)
+            )
+        };
+        let mut text = thread;
+        text += &each(rows, |i| {
+            format!("var mean{i} = 0.0;\nvar factor{i} = 0.0;\n")
+        });
+        text += &over_row(&|i| format!("mean{i} += dot(read_x(r{i}, k), vec4<f32>(1.0));\n"));
+        text += &each(rows, |i| {
+            format!("mean{i} = {open}mean{i}{close} / f32(p[2]);\n")
+        });
+        text += &over_row(&|i| {
+            format!("let d{i} = read_x(r{i}, k) - mean{i};\nfactor{i} += dot(d{i}, d{i});\n")
+        });
+        text + &each(rows, |i| {
+            format!(
+                "factor{i} = inverseSqrt({open}factor{i}{close} / f32(p[2]) + bitcast<f32>(p[4]));\n"
+            )
+        })
+    }
+
     /// s[row][column] += x[row] W of a strip whose weight is read by columns.
     fn sums_of_columns(&self, rows: usize, columns: usize, parts: usize) -> String {
         let fours = columns / 4;
@@ -290,7 +369,7 @@ if (r <= last_row && c <= last_column) {{ finish(r, c, sum); }}
         });
         text += &each(rows * fours, |at| format!("var v{at} = vec4<f32>(0.0);\n"));
         text += &format!("for (var k = me.x; k < {STEPS_OF_FOUR}; k += {parts}u) {{\n");
-        text += &each(rows, |i| format!("let x{i} = read_x(r{i}, k);\n"));
+        text += &self.read_rows(rows);
         text += &each(4, |step| {
             let sums = each(fours, |j| {
                 let sums = each(rows, |i| {
@@ -386,22 +465,6 @@ for (var k = 0u; k < {STEPS}u; k++) {{
 
 /// Steps of four elements in a row that is multiplied.
 const STEPS_OF_FOUR: &str = "(p[2] + 3u) / 4u";
-
-/// s[row][column] += x[row] W of a strip whose rows and columns are read along what is summed.
-fn sums_of_dots(rows: usize, columns: usize, parts: usize) -> String {
-    let mut text = each(columns, |j| {
-        format!("let c{j} = start_w(min(column + {j}u, last_column));\n")
-    });
-    text += &format!("for (var k = me.x; k < {STEPS_OF_FOUR}; k += {parts}u) {{\n");
-    text += &each(rows, |i| format!("let x{i} = read_x(r{i}, k);\n"));
-    text += &each(columns, |j| {
-        let sums = each(rows, |i| {
-            format!("s{} += dot(x{i}, w{j});\n", i * columns + j)
-        });
-        format!("let w{j} = read_w(c{j}, k);\n{sums}")
-    });
-    text + "}\n"
-}
 
 /// `read_{of}(start, k)` from single elements. With `ends` the number of elements is no multiple of four, and those behind
 /// the last count as 0.
