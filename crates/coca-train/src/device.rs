@@ -49,6 +49,17 @@ impl DeviceKind {
         (0..count).map(|at| Self::open_at(wanted, at)).collect()
     }
 
+    /// Whether these are the first devices of CUDA, as [`Self::open_several`] opens them.
+    pub fn are_cuda(devices: &[Device]) -> bool {
+        #[cfg(feature = "cuda")]
+        return devices
+            .iter()
+            .enumerate()
+            .all(|(at, device)| *device == Device::cuda(at));
+        #[cfg(not(feature = "cuda"))]
+        devices.is_empty()
+    }
+
     #[cfg_attr(
         not(any(feature = "cuda", feature = "vulkan", feature = "metal")),
         expect(unused_variables, reason = "the CPU is one device")

@@ -65,7 +65,7 @@ pub struct Checkpoint {
 
 /// The fields of the configuration that decide what is learnt.
 fn decisive(config: &TrainConfig) -> Result<serde_json::Value> {
-    let mut config = serde_json::to_value(config)?;
+    let mut fields = serde_json::to_value(config)?;
     let remove = |fields: &mut serde_json::Value, names: &[&str]| {
         if let Some(fields) = fields.as_object_mut() {
             names.iter().for_each(|name| drop(fields.remove(*name)));
@@ -83,13 +83,16 @@ fn decisive(config: &TrainConfig) -> Result<serde_json::Value> {
         "data_dir",
         "max_skipped",
     ];
-    remove(&mut config, &free);
+    remove(&mut fields, &free);
     remove(
-        &mut config["loader"],
+        &mut fields["loader"],
         &["workers", "prefetch", "cache_mb", "cache_dir", "cache_gb"],
     );
-    remove(&mut config["ema"], &["validate", "finish"]);
-    Ok(config)
+    remove(&mut fields["ema"], &["validate", "finish"]);
+    if config.devices == 1 {
+        remove(&mut fields, &["collective"]);
+    }
+    Ok(fields)
 }
 
 /// The checkpoints of a run, oldest first.

@@ -7,6 +7,7 @@ use coca_model::{Coca, LossWeights, ModelConfig};
 use pollster::block_on;
 use serde_json::Value;
 
+use super::collective::Exchange;
 use super::config::{FreezeConfig, OptimizerConfig, Precision, Schedule};
 use super::gradients::{BatchLosses, Plan, gradients};
 use super::parameters::Parameters;
@@ -101,6 +102,7 @@ pub fn plan() -> Plan {
         label_smoothing: 0.0,
         contrastive_label_smoothing: 0.0,
         lanes: vec![Device::flex()],
+        exchange: Exchange::Copies,
         accumulate: 1,
         precision: Precision::F32,
         activation_checkpointing: false,
@@ -198,7 +200,8 @@ fn three_steps_of_adamw_equal_open_clip() {
     }
 }
 
-fn assert_equal(
+/// Losses and gradients to 1e-5.
+pub fn assert_equal(
     found: (BatchLosses, NamedTensors),
     whole: &(BatchLosses, NamedTensors),
     what: &str,

@@ -2,6 +2,7 @@
 
 mod advice;
 mod checkpoint;
+mod collective;
 mod config;
 mod ema;
 #[cfg(test)]

@@ -197,7 +197,7 @@ fn start(
     let trainer = |model: Coca| -> Result<Trainer> {
         let parameters = Parameters::new(&config.optimizer, &config.freeze, &model)?;
         Ok(Trainer {
-            plan: Plan::new(config, devices, parameters.frozen.clone())?,
+            plan: Plan::new(config, devices, parameters.frozen.clone(), warn)?,
             parameters,
             optimizer: Optimizer::new(config.optimizer.clone()),
             ema: config.ema.map(|ema| Ema::new(ema, &model)),

@@ -5,6 +5,7 @@ use burn::tensor::Device;
 use coca_model::{Coca, LossWeights};
 
 use super::Optimizer;
+use super::collective::Exchange;
 use super::config::{FreezeConfig, OptimizerConfig, Precision};
 use super::gradients::{Plan, gradients};
 use super::parameters::Parameters;
@@ -37,6 +38,7 @@ impl Stepper {
                 label_smoothing: 0.0,
                 contrastive_label_smoothing: 0.0,
                 lanes: vec![device.clone(); threads],
+                exchange: Exchange::Copies,
                 accumulate: 1,
                 precision: Precision::F32,
                 activation_checkpointing: false,

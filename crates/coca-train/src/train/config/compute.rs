@@ -14,6 +14,19 @@ pub enum Precision {
     Bf16,
 }
 
+/// How several devices put gradients and embeddings together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Collective {
+    /// NCCL between NVIDIA GPUs if it works, else copies.
+    #[default]
+    Auto,
+    /// Copies from and to the first device.
+    Copy,
+    /// NCCL's all-reduce; without it there is an error.
+    Nccl,
+}
+
 /// An exponential moving average of the weights.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]

@@ -15,7 +15,7 @@ mod overrides;
 
 use crate::data::{AugmentConfig, DataConfig, LoaderConfig};
 
-pub use compute::{EmaConfig, Precision};
+pub use compute::{Collective, EmaConfig, Precision};
 pub use freeze::FreezeConfig;
 pub use log::{LogConfig, ValidationConfig, ValidationTask};
 pub use loss::LossConfig;
@@ -52,6 +52,9 @@ pub struct TrainConfig {
     /// Devices that each compute a share of every batch, with the contrastive loss over all of it.
     #[serde(default = "one")]
     pub devices: usize,
+    /// How devices put together what they computed.
+    #[serde(default)]
+    pub collective: Collective,
     /// Computes each share of a batch in this many parts, one after the other, and keeps only one part's activations
     /// at a time (GradCache, Gao et al. 2021, arXiv 2101.06983). The gradient is that of the whole batch, contrastive
     /// loss included; the encoders run forward twice.
@@ -174,6 +177,10 @@ impl TrainConfig {
             "patch_dropout is {}, expected at least 0 and less than 1",
             self.patch_dropout
         );
+        ensure!(
+            self.collective != Collective::Nccl || self.devices > 1,
+            "collective = \"nccl\" is between several devices, but devices is 1"
+        );
         ensure!(self.max_skipped > 0, "max_skipped must be at least 1");
         ensure!(
             self.init.is_some() || self.model != "init" && self.tokenizer != TokenizerSource::Init,
@@ -277,6 +284,8 @@ pub mod tests {
             ("ema={ decay = 1.0 }", "ema.decay"),
             ("tokenizer=init", "need `init`"),
             ("precision=fp16", "fp16"),
+            ("collective=gloo", "gloo"),
+            ("collective=nccl", "devices is 1"),
         ] {
             let error = error(SMALLEST, &[change]);
             assert!(error.contains(word), "{change}: {error}");

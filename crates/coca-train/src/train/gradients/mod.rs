@@ -7,28 +7,30 @@
 //! embeddings alone, without a graph, and each part's graph is made when its turn comes (GradCache, Gao et al. 2021,
 //! arXiv 2101.06983).
 
+mod contrastive;
 mod plan;
 mod replica;
+mod share;
 mod tape;
 mod texts;
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 
 use anyhow::{Result, anyhow, ensure};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
-use coca_model::{
-    Coca, Forward, ForwardOptions, LossWeights, Pair, TextBatch, TokenLoss, Whole, contrastive_loss,
-};
+use coca_model::{Coca, Forward, ForwardOptions, LossWeights, Pair, TextBatch, TokenLoss, Whole};
 
 pub use plan::Plan;
 pub use texts::texts;
 
 use crate::data::Batch;
 use crate::parallel::side_by_side;
-use crate::train::weights::NamedTensors;
+use crate::train::collective::{Exchange, copied};
+use crate::train::weights::{NamedTensors, copies, put};
+use contrastive::{Contrastive, Embeddings, contrastive};
 use replica::{collect, replica};
+use share::{Share, together};
 use tape::Tape;
 
 /// Losses of a batch, `[1]` each, without a graph; those that were not computed are none.
@@ -62,18 +64,10 @@ struct Pass {
 struct First {
     model: Coca,
     parts: Vec<Part>,
-    /// Image and text embeddings of each part's pairs.
-    embeddings: Vec<(Tensor<2>, Tensor<2>)>,
+    /// Of each part's pairs.
+    embeddings: Vec<Embeddings>,
     /// The pass, where there is only one part and its graph is kept.
     pass: Option<Pass>,
-}
-
-/// The contrastive loss of all parts, and its gradients.
-struct Contrastive {
-    loss: Tensor<1>,
-    image: Tensor<2>,
-    text: Tensor<2>,
-    logit_scale: Tensor<1>,
 }
 
 /// How many tokens of the whole batch the two token losses predict.
@@ -81,13 +75,6 @@ struct Contrastive {
 struct Tokens {
     caption: usize,
     language_model: usize,
-}
-
-/// A lane's gradients, and its sums of the two token losses.
-struct Share {
-    gradients: NamedTensors,
-    caption: Option<Tensor<1>>,
-    language_model: Option<Tensor<1>>,
 }
 
 /// Losses and gradients of `batch`, both on the first lane's device, which holds `model`. All are without autodiff.
@@ -113,16 +100,32 @@ pub fn gradients(model: &Coca, batch: &Batch, plan: &Plan) -> Result<(BatchLosse
         "the batch has no pair for the contrastive loss and no token to predict"
     );
 
-    let lanes = plan.lanes.iter().zip(lanes).collect();
-    let first = side_by_side(lanes, |(device, parts)| {
+    let models = models(model, &plan.exchange)?;
+    let lanes = plan.lanes.iter().enumerate().zip(lanes).collect();
+    let first = side_by_side(lanes, |((lane, device), parts)| {
+        let model = &models[plan.exchange.rank(lane)];
         first_pass(model, batch, plan, device, parts)
     })?;
-    let contrastive = contrastive(model, plan, &first, &pairs)?;
-    let work = plan.lanes.iter().zip(first).collect();
-    let shares = side_by_side(work, |(device, first)| {
-        second_pass(batch, plan, device, first, contrastive.as_ref(), tokens)
+    let embeddings = first.iter().map(|lane| lane.embeddings.clone()).collect();
+    let contrastive = contrastive(&models, plan, embeddings, &pairs)?;
+    drop(models);
+    let work = plan.lanes.iter().enumerate().zip(first).collect();
+    let shares = side_by_side(work, |((lane, device), first)| {
+        let contrastive = contrastive.get(plan.exchange.rank(lane));
+        second_pass(batch, plan, device, first, contrastive, tokens)
     })?;
-    together(plan, shares, contrastive, tokens)
+    let sum = together(&plan.exchange, shares, &plan.lanes[0])?;
+    Ok(finish(plan, sum, contrastive.into_iter().next(), tokens))
+}
+
+/// The model of every rank.
+fn models(model: &Coca, exchange: &Exchange) -> Result<Vec<Coca>> {
+    let mut models = vec![model.clone()];
+    if let Exchange::AllReduce(ranks) = exchange {
+        let others = ranks.broadcast(copies(model))?.into_iter();
+        models.extend(others.map(|weights| put(model.clone(), weights)));
+    }
+    Ok(models)
 }
 
 /// The parts of each lane: consecutive shares of the images, as even as can be.
@@ -219,11 +222,7 @@ fn second_pass(
         pass: mut kept,
         ..
     } = first;
-    let mut share = Share {
-        gradients: NamedTensors::new(),
-        caption: None,
-        language_model: None,
-    };
+    let mut share = Share::default();
     for part in parts {
         let Pass { forward, tape } = match kept.take() {
             Some(pass) => pass,
@@ -273,30 +272,14 @@ fn second_pass(
     Ok(share)
 }
 
-/// Adds the lanes' shares up on the first lane's device, always in the same order.
-fn together(
+/// The batch's losses and gradients, from the sum of all shares.
+fn finish(
     plan: &Plan,
-    shares: Vec<Share>,
+    sum: Share,
     contrastive: Option<Contrastive>,
     tokens: Tokens,
-) -> Result<(BatchLosses, NamedTensors)> {
-    let mut found = Vec::with_capacity(shares.len());
-    let (mut caption, mut language_model) = (None, None);
-    let main = &plan.lanes[0];
-    let plus = |sum: &mut Option<Tensor<1>>, term: Option<Tensor<1>>| {
-        if let Some(term) = term.map(|term| term.to_device(main)) {
-            *sum = Some(match sum.take() {
-                Some(sum) => sum + term,
-                None => term,
-            });
-        }
-    };
-    for share in shares {
-        found.push(share.gradients);
-        plus(&mut caption, share.caption);
-        plus(&mut language_model, share.language_model);
-    }
-    let mut gradients = sums(found, main)?;
+) -> (BatchLosses, NamedTensors) {
+    let mut gradients = sum.gradients;
     if let Some(contrastive) = &contrastive
         && !plan.frozen.contains("logit_scale")
     {
@@ -305,39 +288,16 @@ fn together(
     let mean = |sum: Option<Tensor<1>>, tokens: usize| sum.map(|sum| sum / tokens.max(1) as f64);
     let losses = BatchLosses {
         contrastive: contrastive.map(|contrastive| contrastive.loss),
-        caption: mean(caption, tokens.caption),
-        language_model: mean(language_model, tokens.language_model),
+        caption: mean(sum.caption, tokens.caption),
+        language_model: mean(sum.language_model, tokens.language_model),
     };
-    Ok((losses, gradients))
-}
-
-/// The sum of each name's gradients on `device`. As many threads add as there were lanes.
-fn sums(lanes: Vec<NamedTensors>, device: &Device) -> Result<NamedTensors> {
-    let mut groups = vec![Vec::new(); lanes.len()];
-    let mut all = BTreeMap::<String, Vec<Tensor<1>>>::new();
-    for (name, gradient) in lanes.into_iter().flatten() {
-        all.entry(name).or_default().push(gradient);
-    }
-    for (at, one) in all.into_iter().enumerate() {
-        let group = at % groups.len();
-        groups[group].push(one);
-    }
-    let sums = side_by_side(groups, |group| {
-        let sums = group.into_iter().filter_map(|(name, gradients)| {
-            let here = gradients
-                .into_iter()
-                .map(|gradient| gradient.to_device(device));
-            Some((name, here.reduce(|sum, gradient| sum + gradient)?))
-        });
-        Ok(sums.collect::<Vec<_>>())
-    })?;
-    Ok(sums.into_iter().flatten().collect())
+    (losses, gradients)
 }
 
 /// Σ x · gradient[rows]: its gradient at x is that part of `gradient`.
 fn along(x: Tensor<2>, gradient: &Tensor<2>, rows: &Range<usize>) -> Tensor<1> {
     let gradient = gradient.clone().narrow(0, rows.start, rows.len());
-    let gradient = gradient.to_device(&x.device().inner());
+    let gradient = copied(gradient, &x.device().inner());
     (x * Tensor::from_inner(gradient)).sum()
 }
 
@@ -371,39 +331,4 @@ fn pixels(
         .ok_or_else(|| anyhow!("the batch's images are not of the model's size"))?;
     let pixels = TensorData::new(pixels.to_vec(), [images.len(), 3, height, width]);
     Ok(Tensor::from_data(pixels, device))
-}
-
-fn contrastive(
-    model: &Coca,
-    plan: &Plan,
-    lanes: &[First],
-    pairs: &[Pair],
-) -> Result<Option<Contrastive>> {
-    let main = &plan.lanes[0];
-    let (images, texts): (Vec<_>, Vec<_>) = lanes
-        .iter()
-        .flat_map(|lane| lane.embeddings.clone())
-        .map(|(image, text)| (image.to_device(main), text.to_device(main)))
-        .unzip();
-    if images.is_empty() {
-        return Ok(None);
-    }
-    let leaf = |parts: Vec<Tensor<2>>| Tensor::from_inner(Tensor::cat(parts, 0)).require_grad();
-    let (image, text) = (leaf(images), leaf(texts));
-    let logit_scale = Tensor::<1>::from_inner(model.log_logit_scale()).require_grad();
-    let loss = contrastive_loss(
-        image.clone(),
-        text.clone(),
-        logit_scale.clone().exp(),
-        pairs,
-        plan.contrastive_label_smoothing,
-    );
-    let gradients = (loss.clone() * plan.weights.contrastive).backward();
-    let missing = || anyhow!("the contrastive loss has no gradient");
-    Ok(Some(Contrastive {
-        image: image.grad(&gradients).ok_or_else(missing)?,
-        text: text.grad(&gradients).ok_or_else(missing)?,
-        logit_scale: logit_scale.grad(&gradients).ok_or_else(missing)?,
-        loss: loss.inner(),
-    }))
 }

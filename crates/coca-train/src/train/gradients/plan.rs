@@ -6,6 +6,7 @@ use anyhow::{Result, ensure};
 use burn::tensor::{Device, FloatDType};
 use coca_model::LossWeights;
 
+use crate::train::collective::Exchange;
 use crate::train::config::{Precision, TrainConfig};
 use crate::train::patch_dropout::PatchDropout;
 
@@ -21,6 +22,8 @@ pub struct Plan {
     /// A device, without autodiff, for each lane: lanes compute shares of the batch side by side. The first one holds
     /// the model, and the loss and the gradients of the whole batch come together there.
     pub lanes: Vec<Device>,
+    /// How they come together there, if lanes are on several devices.
+    pub exchange: Exchange,
     /// Parts of each lane's share, one after the other.
     pub accumulate: usize,
     /// Of the matrix products.
@@ -34,11 +37,16 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The plan of a run on these devices.
+    /// The plan of a run on these devices. Warnings go to `warn`.
     ///
     /// # Errors
-    /// A device that cannot compute in the wanted precision.
-    pub fn new(config: &TrainConfig, devices: &[Device], frozen: BTreeSet<String>) -> Result<Self> {
+    /// A device that cannot compute in the wanted precision, or devices without the wanted collective.
+    pub fn new(
+        config: &TrainConfig,
+        devices: &[Device],
+        frozen: BTreeSet<String>,
+        warn: fn(&str),
+    ) -> Result<Self> {
         if config.precision == Precision::Bf16 {
             for device in devices {
                 ensure!(
@@ -56,6 +64,7 @@ impl Plan {
             label_smoothing: config.loss.label_smoothing,
             contrastive_label_smoothing: config.loss.contrastive_label_smoothing,
             lanes,
+            exchange: Exchange::new(config.collective, devices, config.threads, warn)?,
             accumulate: config.accumulate,
             precision: config.precision,
             activation_checkpointing: config.activation_checkpointing,

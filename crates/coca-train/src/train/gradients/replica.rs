@@ -6,6 +6,7 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::tensor::{DType, Device, Gradients, Tensor};
 use coca_model::Coca;
 
+use crate::train::collective::copied;
 use crate::train::config::Precision;
 use crate::train::weights::NamedTensors;
 
@@ -43,7 +44,7 @@ impl ModuleMapper for Leaves<'_> {
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let name = self.path.join(".");
-        let mut value = param.val().to_device(self.device);
+        let mut value = copied(param.val(), self.device);
         if self.precision == Precision::Bf16 && is_factor(&name, D) {
             value = value.cast(DType::BF16);
         }
