@@ -15,7 +15,7 @@ pub const BLOCKS: [usize; 2] = [16, 32];
 /// neighbours in a row. None if the device has no kernels for it, or rows do not consist of whole blocks.
 pub fn quantised(
     codes: Vec<i8>,
-    scales: &[f32],
+    scales: Vec<f32>,
     [rows, columns]: [usize; 2],
     block: usize,
     device: &Device,
@@ -32,7 +32,17 @@ pub fn quantised(
         .with_value(QuantValue::Q8S)
         .with_store(QuantStore::PackedU32(0))
         .per_block([block as u8], ScaleDtype::F32);
-    let data = TensorData::quantized(codes, [rows, columns], scheme, scales, None);
+    #[cfg(feature = "flex")]
+    if *device == Device::flex() {
+        // As it is: burn's way would pack and unpack it, three copies at a time.
+        let matrix = crate::flex::quantised_matrix(codes, scales, [rows, columns], scheme);
+        return Some(Tensor::from_dispatch(matrix));
+    }
+    // The codes as they lie are four in a word of 32 bits, and the scales follow them.
+    let mut bytes: Vec<u8> = codes.into_iter().map(i8::cast_unsigned).collect();
+    bytes.reserve_exact(size_of_val(&scales[..]));
+    bytes.extend(scales.iter().flat_map(|scale| scale.to_ne_bytes()));
+    let data = TensorData::from_bytes_vec(bytes, [rows, columns], DType::QFloat(scheme));
     Some(Tensor::from_data(data, device))
 }
 

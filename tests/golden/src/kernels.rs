@@ -250,7 +250,7 @@ fn codes(shape: [usize; 2], block: usize, device: &Device) -> Outcome<(Tensor<2>
                 .map(move |&code| f64::from(scale) * f64::from(code))
         });
     let worth = worth.collect();
-    let matrix = quantised(codes, &scales, shape, block, device);
+    let matrix = quantised(codes, scales, shape, block, device);
     matrix
         .map(|matrix| (matrix, worth))
         .ok_or_else(|| format!("{device:?} keeps no matrices of eight bits"))

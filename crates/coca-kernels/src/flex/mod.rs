@@ -14,7 +14,9 @@ pub use cross_entropy::cross_entropy;
 pub use gelu::gelu;
 pub use layer_norm::layer_norm;
 pub use linear::{Form, linear};
-pub use quantised::{linear as quantised_linear, rows as quantised_rows};
+pub use quantised::{
+    linear as quantised_linear, matrix as quantised_matrix, rows as quantised_rows,
+};
 
 #[cfg(feature = "autodiff")]
 use burn::backend::TensorMetadata;

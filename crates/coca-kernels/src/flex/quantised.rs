@@ -2,13 +2,36 @@
 
 use std::ops::Range;
 
-use burn::backend::{BackendTensor, DispatchTensor, DispatchTensorKind, flex::FlexQTensor};
+use burn::backend::{
+    BackendTensor, DispatchTensor, DispatchTensorKind,
+    flex::{FlexQTensor, FlexTensor},
+};
+use burn::tensor::{
+    TensorData,
+    quantization::{QuantScheme, QuantStore},
+};
 
 use super::operation::{plain, wrap};
 use super::{contiguous, elements, last, owned, tensor};
 use crate::quantised::block_of;
 use crate::raw::matrix::{Matrix, MatrixMut, add_to_rows};
 use crate::raw::quantised::{Codes, Order, multiply};
+
+/// A matrix `[rows, columns]` of codes, with the scales of its blocks.
+pub fn matrix(
+    codes: Vec<i8>,
+    scales: Vec<f32>,
+    shape: [usize; 2],
+    scheme: QuantScheme,
+) -> DispatchTensor {
+    let codes = FlexTensor::from_data(TensorData::new(codes, shape));
+    let scheme = scheme.with_store(QuantStore::Native);
+    let matrix = FlexQTensor::new(codes, scheme, scales, None);
+    DispatchTensor {
+        kind: DispatchTensorKind::Flex(BackendTensor::Quantized(matrix)),
+        autodiff: Default::default(),
+    }
+}
 
 /// x W + bias + residual by the rows `rows` of a quantised matrix; none if `weight` is not one of this backend's. The
 /// others fit, and are without a graph.

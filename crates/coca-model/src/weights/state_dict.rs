@@ -98,7 +98,7 @@ impl TensorEntry {
                 scales,
                 block,
             } = codes;
-            coca_kernels::quantised(values, &scales, [rows, columns], block, device)
+            coca_kernels::quantised(values, scales, [rows, columns], block, device)
         }))
     }
 
