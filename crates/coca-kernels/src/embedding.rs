@@ -1,12 +1,15 @@
 //! Rows of a table.
 
-use burn::tensor::{Int, Tensor, module};
+use burn::tensor::{DType, Int, Tensor, module};
 
 use crate::quantised::is_quantised;
 
 /// The rows of `table` `[rows, width]`, in floating point or [quantised](crate::quantised()), that `ids` `[B, L]` name:
-/// `[B, L, width]`.
+/// `[B, L, width]`, in 32 bits if the table has fewer.
 pub fn embedding(table: Tensor<2>, ids: Tensor<2, Int>) -> Tensor<3> {
+    if table.dtype() == DType::F16 {
+        return module::embedding(table, ids).cast(DType::F32);
+    }
     if !is_quantised(&table) {
         return module::embedding(table, ids);
     }

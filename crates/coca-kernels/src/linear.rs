@@ -7,7 +7,8 @@ use burn::tensor::{DType, Tensor, module};
 use crate::layer_norm::layer_norm;
 use crate::quantised::is_quantised;
 
-/// A weight and how it lies; in floating point, or [quantised](crate::quantised()).
+/// A weight and how it lies; in floating point, also of fewer bits than what it is multiplied with, or
+/// [quantised](crate::quantised()).
 #[derive(Clone, Debug)]
 pub enum Weight {
     /// `[out, in]`, as PyTorch stores a layer.
@@ -19,20 +20,22 @@ pub enum Weight {
 }
 
 impl Weight {
-    /// The type that its products are computed in.
+    /// The type that its products are computed in: 32 bits for a weight that is stored in fewer, but for bfloat16, in which
+    /// training multiplies.
     pub fn dtype(&self) -> DType {
         let (Self::OutputFirst(weight) | Self::Rows(weight, _) | Self::InputFirst(weight)) = self;
-        if is_quantised(weight) {
-            return DType::F32;
+        match weight.dtype() {
+            DType::QFloat(_) | DType::F16 => DType::F32,
+            dtype => dtype,
         }
-        weight.dtype()
     }
 
-    /// In floating point, and without choosing rows.
-    fn plain(self) -> Self {
-        let float = |weight: Tensor<2>| match is_quantised(&weight) {
-            true => weight.dequantize(),
-            false => weight,
+    /// In floating point for products with elements of this type, and without choosing rows.
+    fn plain(self, dtype: DType) -> Self {
+        let float = |weight: Tensor<2>| match weight.dtype() {
+            DType::QFloat(_) => weight.dequantize(),
+            DType::F16 => weight.cast(dtype),
+            _ => weight,
         };
         match self {
             Self::OutputFirst(weight) => Self::OutputFirst(float(weight)),
@@ -122,7 +125,7 @@ pub fn linear<const D: usize>(
     {
         return y;
     }
-    let weight = weight.plain();
+    let weight = weight.plain(x.dtype());
     #[cfg(feature = "flex")]
     {
         use crate::flex::{Form, fit, linear};

@@ -60,7 +60,17 @@ pub fn keeps_quantised(device: &Device) -> bool {
     false
 }
 
-/// Whether this is such a matrix.
+/// Whether the device has kernels for matrices in 16 bits beside everything else in 32.
+pub fn keeps_halves(device: &Device) -> bool {
+    #[cfg(feature = "wgsl")]
+    if crate::gpu::floats([&Tensor::<1>::empty([1], device).into_dispatch()]).is_some() {
+        return device.supports_dtype(DType::F16);
+    }
+    let _ = device;
+    false
+}
+
+/// Whether this is a matrix of [`quantised`].
 pub fn is_quantised<const D: usize>(tensor: &Tensor<D>) -> bool {
     matches!(tensor.dtype(), DType::QFloat(_))
 }

@@ -10,7 +10,7 @@ use coca_model::tasks::{
     Answer, CaptionOptions, EncodedImages, LabelScore, Predictor, PreparedImage, TextEvent,
     ZeroShotClassifier,
 };
-use coca_model::weights::{Description, SelfTest};
+use coca_model::weights::{Description, SelfTest, dtype_in_memory};
 use js_sys::Function;
 use serde::Serialize;
 use wasm_bindgen::prelude::*;
@@ -42,7 +42,7 @@ pub struct LabelEmbeddings(ZeroShotClassifier);
 struct Info {
     name: Option<String>,
     revision: Option<String>,
-    dtype: &'static str,
+    dtype: String,
     parameters: f64,
 }
 
@@ -260,7 +260,7 @@ impl CocaSession {
         let info = Info {
             name: coca.name,
             revision: coca.revision,
-            dtype: "f32",
+            dtype: dtype_in_memory(&model).name().to_ascii_lowercase(),
             parameters: model.num_params() as f64,
         };
         Ok(Self {

@@ -43,20 +43,28 @@ pub fn run(project: &Project, options: &Options, device: Device) -> Result<()> {
     let models = folder.join("models");
     link(&project.model(), &models.join("coca_tiny"))?;
     let large = models.join("B32");
-    if !large.join("coca.json").is_file() {
-        let source = format!("random:{LARGE}");
-        command::run(
-            Command::new(project.coca_train())
-                .args(["convert", &source, "--dtype", "f16", "--overwrite"])
-                .arg(&large),
-        )?;
-    }
+    convert(
+        project,
+        Path::new(&format!("random:{LARGE}")),
+        "f16",
+        &large,
+    )?;
+    let quantised = models.join("B32-q8");
+    convert(project, &large, "q8", &quantised)?;
     let exported = folder.join("onnx");
     let packages = "import open_clip, onnx, onnxscript";
     let peer = !options.alone && command::capture(tools::python().args(["-c", packages])).is_ok();
     if peer {
-        for name in ["coca_tiny", "B32"] {
-            export(project, &models.join(name), &exported.join(name))?;
+        // open_clip reads no quantised weights: the peer gets the same numbers in 32 bits.
+        let widened = folder.join("B32-q8-wide");
+        convert(project, &quantised, "f32", &widened)?;
+        let sources = [
+            ("coca_tiny", &models.join("coca_tiny")),
+            ("B32", &large),
+            ("B32-q8", &widened),
+        ];
+        for (name, source) in sources {
+            export(project, source, &exported.join(name))?;
         }
     } else if !options.alone {
         eprintln!(
@@ -78,6 +86,16 @@ pub fn run(project: &Project, options: &Options, device: Device) -> Result<()> {
             .env("COCA_PEER_ROUNDS", options.rounds.to_string())
             .env("COCA_PEER_OUT", folder.join(name)),
     )
+}
+
+/// Writes a model folder with weights of this type, if there is none.
+fn convert(project: &Project, source: &Path, dtype: &str, out: &Path) -> Result<()> {
+    if out.join("coca.json").is_file() {
+        return Ok(());
+    }
+    let mut convert = Command::new(project.coca_train());
+    convert.arg("convert").arg(source).arg(out);
+    command::run(convert.args(["--dtype", dtype, "--overwrite"]))
 }
 
 /// A copy of a model folder, for a server that serves only what is below one folder.

@@ -47,7 +47,7 @@ const out = process.env["COCA_PEER_OUT"] ?? "";
 const rows: Row[] = [];
 const wanted = (name: string): boolean => name.includes(only);
 
-for (const model of ["coca_tiny", "B32"]) {
+for (const model of ["coca_tiny", "B32", "B32-q8"]) {
   const parts = [...tasks, "decoding"].filter((task) => wanted(`${model} ${task}`));
   if (parts.length === 0) continue;
   test(model, async ({ page }) => {

@@ -30,7 +30,7 @@ const models = ["tiny", "tiny_nopool", "tiny_cascade", "tiny_parallel", "tiny_qu
 const allKernels = ["products", "quantised_products", "normalised_products", "lookups", "layer_norms", "attentions", "cached_attentions"];
 const checks: readonly [string, readonly string[]][] = [
   ["outputs", models],
-  ["quantised_outputs", ["model_tiny"]],
+  ["outputs_in_fewer_bits", ["model_tiny"]],
   ["losses", ["model_tiny"]],
   ["cached_equals_uncached", ["model_tiny"]],
 ];

@@ -5,7 +5,7 @@ use wasm_bindgen::prelude::*;
 
 use crate::{
     Golden, Outcome, attentions, cached_attentions, cached_equals_uncached, generated_ids,
-    layer_norms, lookups, losses, normalised_products, outputs, products, quantised_outputs,
+    layer_norms, lookups, losses, normalised_products, outputs, outputs_in_fewer_bits, products,
     quantised_products,
 };
 
@@ -64,13 +64,13 @@ impl GoldenDevice {
         checked.map(|checked| checked.error)
     }
 
-    /// Runs `outputs`, `quantised_outputs`, `losses`, `cached_equals_uncached` or `generated_ids` on the two files of a model; gives the
+    /// Runs `outputs`, `outputs_in_fewer_bits`, `losses`, `cached_equals_uncached` or `generated_ids` on the two files of a model; gives the
     /// largest error, and for ids, which are equal or an error, the number of calls.
     pub async fn check(&self, name: String, json: Vec<u8>, weights: Vec<u8>) -> Outcome<f32> {
         let golden = Golden::new(&json, weights)?;
         match name.as_str() {
             "outputs" => outputs(&golden, &self.0).await,
-            "quantised_outputs" => quantised_outputs(&golden, &self.0).await,
+            "outputs_in_fewer_bits" => outputs_in_fewer_bits(&golden, &self.0).await,
             "losses" => losses(&golden, &self.0).await,
             "cached_equals_uncached" => cached_equals_uncached(&golden, &self.0).await,
             "generated_ids" => generated_ids(&golden, &self.0)

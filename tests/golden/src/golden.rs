@@ -30,7 +30,7 @@ impl Golden {
         self.model_as(None, false, device)
     }
 
-    /// The model with the file's weights as another type, which stay [as they are](LoadOptions::keep_quantised) or are
+    /// The model with the file's weights as another type, which stay [as they are](LoadOptions::keep_dtype) or are
     /// widened.
     pub fn model_as(&self, dtype: Option<Dtype>, keep: bool, device: &Device) -> Outcome<Coca> {
         let config = self.config()?;
@@ -47,7 +47,7 @@ impl Golden {
         let model = Coca::new(&config, device).map_err(|error| error.to_string())?;
         let options = LoadOptions {
             grid: Some((rows, columns)),
-            keep_quantised: keep,
+            keep_dtype: keep,
         };
         load(model, &weights, &options).map_err(|error| error.to_string())
     }

@@ -23,7 +23,7 @@ pub use kernels::{
 };
 #[cfg(not(target_arch = "wasm32"))]
 pub use model::gradients;
-pub use model::{losses, outputs, quantised_outputs};
+pub use model::{losses, outputs, outputs_in_fewer_bits};
 
 /// The models that open_clip's numbers were written for.
 pub const MODELS: [&str; 6] = [

@@ -1,9 +1,11 @@
 //! Forward pass, losses and gradients.
 
-use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};
-use coca_kernels::is_quantised;
-use coca_model::{Coca, LossWeights, Losses, TextBatch, weights::Dtype};
+use coca_kernels::keeps_halves;
+use coca_model::{
+    Coca, LossWeights, Losses, TextBatch,
+    weights::{Dtype, dtype_in_memory},
+};
 
 use crate::{Golden, Outcome, compare, golden::id_tensor};
 
@@ -49,16 +51,20 @@ pub async fn outputs(golden: &Golden, device: &Device) -> Outcome<f32> {
     Ok(worst)
 }
 
-/// Embeddings and logits of the model in eight and in four bits: those of the widened weights, on the same device.
-pub async fn quantised_outputs(golden: &Golden, device: &Device) -> Outcome<f32> {
+/// Embeddings and logits of the model whose weights are in 16, 8 and 4 bits, and stay in few: those of the widened
+/// weights, on the same device.
+pub async fn outputs_in_fewer_bits(golden: &Golden, device: &Device) -> Outcome<f32> {
     let mut worst = 0.0_f32;
-    for dtype in [Dtype::Q8, Dtype::Q4] {
+    for dtype in [Dtype::F16, Dtype::Q8, Dtype::Q4] {
+        if dtype == Dtype::F16 && !keeps_halves(device) {
+            continue;
+        }
         let wide = golden.model_as(Some(dtype), false, device)?;
         let kept = golden.model_as(Some(dtype), true, device)?;
-        if matrices_of_eight_bits(&wide) > 0 || matrices_of_eight_bits(&kept) == 0 {
-            return Err(format!(
-                "{dtype}: what should be kept was not, or the other way round"
-            ));
+        let in_memory = (dtype_in_memory(&wide), dtype_in_memory(&kept));
+        let expected = if dtype == Dtype::Q4 { Dtype::Q8 } else { dtype };
+        if in_memory != (Dtype::F32, expected) {
+            return Err(format!("{dtype}: widened and kept are {in_memory:?}"));
         }
         let (expected, found) = (
             results(golden, &wide, device).await?,
@@ -73,19 +79,6 @@ pub async fn quantised_outputs(golden: &Golden, device: &Device) -> Outcome<f32>
         }
     }
     Ok(worst)
-}
-
-/// How many parameters are quantised.
-fn matrices_of_eight_bits(model: &Coca) -> usize {
-    struct Count(usize);
-    impl ModuleVisitor for Count {
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            self.0 += usize::from(is_quantised(&param.val()));
-        }
-    }
-    let mut count = Count(0);
-    model.visit(&mut count);
-    count.0
 }
 
 /// Image embedding, text embedding and logits of the captions.

@@ -8,7 +8,7 @@ mod device;
 
 use coca_golden::{
     Golden, MODELS, attention, cached_equals_uncached, generated_ids, gradients, losses, outputs,
-    quantised_outputs,
+    outputs_in_fewer_bits,
 };
 use device::device;
 use pollster::block_on;
@@ -40,11 +40,11 @@ fn attention_equals_open_clip() {
 }
 
 #[test]
-fn matrices_that_stay_quantised_give_the_same() {
+fn weights_in_fewer_bits_give_the_same() {
     for name in MODELS {
         let golden = golden(&format!("model_{name}"));
-        let error = block_on(quantised_outputs(&golden, &device())).unwrap();
-        println!("{name}: in eight and four bits within {error:.1e}");
+        let error = block_on(outputs_in_fewer_bits(&golden, &device())).unwrap();
+        println!("{name}: in fewer bits within {error:.1e}");
     }
 }
 

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{Device, Tensor, TensorData};
-use coca_kernels::is_quantised;
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use coca_kernels::keeps_halves;
 
 use super::adapt::Adapter;
 use super::header::TensorInfo;
 use super::reader::TensorSink;
 use super::state_dict::at;
-use super::{LoadOptions, Mismatch, StateDict, TensorEntry};
+use super::{Dtype, LoadOptions, Mismatch, StateDict, TensorEntry};
 use crate::{Error, Result};
 
 /// Names and shapes of a module's floating-point parameters; nothing is initialised for it.
@@ -43,7 +43,7 @@ pub struct Loader<M> {
     adapter: Adapter,
     /// Larger tensors go to the device in parts of about so many elements.
     part: usize,
-    keep_quantised: bool,
+    keep_dtype: bool,
     placed: BTreeMap<String, Placed>,
     mismatch: Mismatch,
 }
@@ -52,7 +52,7 @@ pub struct Loader<M> {
 #[derive(Debug)]
 enum Placed {
     Flat(Tensor<1>),
-    Quantised(Tensor<2>),
+    Matrix(Tensor<2>),
 }
 
 impl<M: Module> Loader<M> {
@@ -66,7 +66,7 @@ impl<M: Module> Loader<M> {
             adapter: Adapter::new(shapes.found.clone(), options.clone()),
             expected: shapes.found,
             part: usize::MAX,
-            keep_quantised: options.keep_quantised,
+            keep_dtype: options.keep_dtype,
             placed: BTreeMap::new(),
             mismatch: Mismatch::default(),
         }
@@ -129,15 +129,22 @@ impl<M: Module> Loader<M> {
 
 impl<M: Module> Loader<M> {
     fn on(&self, device: &Device, name: &str, tensor: &TensorEntry) -> Result<Placed> {
-        if self.keep_quantised
-            && is_factor(name)
-            && let Some(matrix) = tensor.quantised_on(device)?
-        {
-            return Ok(Placed::Quantised(matrix));
-        }
         let large = tensor.shape().iter().product::<usize>() > self.part;
+        let part = if large { self.part } else { usize::MAX };
+        if self.keep_dtype
+            && is_factor(name)
+            && let &[rows, columns] = tensor.shape()
+        {
+            if let Some(matrix) = tensor.quantised_on(device)? {
+                return Ok(Placed::Matrix(matrix));
+            }
+            if tensor.dtype() == Dtype::F16 && rows * columns > 0 && keeps_halves(device) {
+                let flat = in_parts(tensor, part, device, Dtype::F16)?;
+                return Ok(Placed::Matrix(flat.reshape([rows, columns])));
+            }
+        }
         Ok(Placed::Flat(match large {
-            true => in_parts(tensor, self.part, device)?,
+            true => in_parts(tensor, part, device, Dtype::F32)?,
             false => flat(tensor.to_f32()?, device),
         }))
     }
@@ -170,21 +177,52 @@ fn flat(values: Vec<f32>, device: &Device) -> Tensor<1> {
     })
 }
 
-/// [`flat`] in parts of about `elements`.
-fn in_parts(tensor: &TensorEntry, elements: usize, device: &Device) -> Result<Tensor<1>> {
+/// The elements of a tensor on the device, in parts of about `elements`, as F32 or as the F16 that they are.
+fn in_parts(
+    tensor: &TensorEntry,
+    elements: usize,
+    device: &Device,
+    dtype: Dtype,
+) -> Result<Tensor<1>> {
     let rows = tensor.shape().first().copied().unwrap_or(1);
     let columns: usize = tensor.shape().iter().skip(1).product();
     let step = (elements / columns.max(1)).max(1);
     let parts = (0..rows).step_by(step).map(|row| {
-        let values = tensor.rows_to_f32(row..row + step)?;
-        let length = values.len();
-        Ok(Tensor::<1>::from_data(
-            TensorData::new(values, [length]),
-            device,
-        ))
+        let rows = row..rows.min(row.saturating_add(step));
+        let length = rows.len() * columns;
+        let data = match dtype {
+            Dtype::F16 => {
+                let bytes = tensor
+                    .bytes()
+                    .get(2 * rows.start * columns..2 * rows.end * columns);
+                let bytes = bytes.unwrap_or_default().to_vec();
+                TensorData::from_bytes_vec(bytes, [length], DType::F16)
+            }
+            _ => TensorData::new(tensor.rows_to_f32(rows)?, [length]),
+        };
+        let dtype = data.dtype();
+        Ok(Tensor::<1>::from_data(data, (device, dtype)))
     });
     let parts = parts.collect::<Result<Vec<_>>>()?;
     Ok(device.memory_persistent_allocations(parts, |parts| Tensor::cat(parts, 0)))
+}
+
+/// The type of a module's matrices in memory: what most of it is in. [Q8](Dtype::Q8) where some [stayed
+/// quantised](LoadOptions::keep_dtype).
+pub fn dtype_in_memory<M: Module>(module: &M) -> Dtype {
+    struct Smallest(Dtype);
+    impl ModuleVisitor for Smallest {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            match param.val().dtype() {
+                DType::QFloat(_) => self.0 = Dtype::Q8,
+                DType::F16 if self.0 == Dtype::F32 => self.0 = Dtype::F16,
+                _ => {}
+            }
+        }
+    }
+    let mut smallest = Smallest(Dtype::F32);
+    module.visit(&mut smallest);
+    smallest.0
 }
 
 /// Takes the weights out of a module, as f32. `logit_scale` and `logit_bias` become scalars, as open_clip has
@@ -268,7 +306,7 @@ impl ModuleMapper for Placer {
         let tensor = match placed {
             Placed::Flat(tensor) => tensor.reshape(shape.dims::<D>()),
             // Only matrices are kept so: D is 2.
-            Placed::Quantised(matrix) => Tensor::from_dispatch(matrix.into_dispatch()),
+            Placed::Matrix(matrix) => Tensor::from_dispatch(matrix.into_dispatch()),
         };
         param.transform_for_load(tensor, id)
     }
@@ -292,8 +330,10 @@ impl ModuleVisitor for Saver {
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let mut tensor = param.val().without_autodiff();
-        if is_quantised(&tensor) {
-            tensor = tensor.dequantize();
+        match tensor.dtype() {
+            DType::QFloat(_) => tensor = tensor.dequantize(),
+            DType::F16 => tensor = tensor.cast(DType::F32),
+            _ => {}
         }
         self.found.push((
             self.path.name(),
@@ -306,7 +346,6 @@ impl ModuleVisitor for Saver {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::weights::Dtype;
     use burn::tensor::Device;
 
     #[derive(Module, Debug)]

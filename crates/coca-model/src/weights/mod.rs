@@ -30,7 +30,7 @@ pub use description::Description;
 pub use dtype::Dtype;
 pub use folder::ModelFolder;
 pub use header::TensorInfo;
-pub use load::{Loader, expected, load, save};
+pub use load::{Loader, dtype_in_memory, expected, load, save};
 pub use mismatch::Mismatch;
 pub use model_loader::{ModelLoader, WeightsFile};
 pub use position::{resize_grid, resize_sequence};

@@ -36,7 +36,7 @@ impl ModelLoader {
         let [rows, columns] = description.model_cfg.vision_cfg.grid();
         let options = LoadOptions {
             grid: Some((rows, columns)),
-            keep_quantised: true,
+            keep_dtype: true,
         };
         let model = Coca::new(&description.model_cfg, device)?;
         Ok(Self {

@@ -300,7 +300,10 @@ export interface ModelInfo {
   readonly reason: string;
   /** Only on WebGPU. */
   readonly adapter?: AdapterInfo;
-  /** Of the parameters on the device, for example `f32`. */
+  /**
+   * Of the matrices in memory: `f32`; `q8` (eight bits and a scale for each block) where the model folder has 8 or 4 bits;
+   * `f16` on a GPU with `shader-f16` where the folder has that. Activations and sums are always `f32`.
+   */
   readonly dtype: string;
   /** Number of parameters. */
   readonly parameters: number;
