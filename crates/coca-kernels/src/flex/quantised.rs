@@ -19,11 +19,12 @@ use crate::raw::quantised::{Codes, Order, multiply};
 
 /// A matrix `[rows, columns]` of codes, with the scales of its blocks.
 pub fn matrix(
-    codes: Vec<i8>,
+    mut codes: Vec<i8>,
     scales: Vec<f32>,
     shape: [usize; 2],
     scheme: QuantScheme,
 ) -> DispatchTensor {
+    codes.shrink_to_fit();
     let codes = FlexTensor::from_data(TensorData::new(codes, shape));
     let scheme = scheme.with_store(QuantStore::Native);
     let matrix = FlexQTensor::new(codes, scheme, scales, None);

@@ -116,7 +116,7 @@ impl<M: Module> Loader<M> {
         let Some(device) = &self.device else {
             return Ok(());
         };
-        let placed = self.on(device, name, &tensor);
+        let placed = self.on(device, name, tensor);
         let placed = placed.map_err(|error| at(name, error))?;
         match self.placed.insert(name.to_string(), placed) {
             None => Ok(()),
@@ -128,23 +128,26 @@ impl<M: Module> Loader<M> {
 }
 
 impl<M: Module> Loader<M> {
-    fn on(&self, device: &Device, name: &str, tensor: &TensorEntry) -> Result<Placed> {
+    fn on(&self, device: &Device, name: &str, tensor: TensorEntry) -> Result<Placed> {
         let large = tensor.shape().iter().product::<usize>() > self.part;
         let part = if large { self.part } else { usize::MAX };
         if self.keep_dtype
             && is_factor(name)
             && let &[rows, columns] = tensor.shape()
         {
-            if let Some(matrix) = tensor.quantised_on(device)? {
+            if let Some(codes) = tensor.codes_for(device)? {
+                // They and what they were read from need not be in memory when the device takes a copy.
+                drop(tensor);
+                let matrix = codes.on([rows, columns], device)?;
                 return Ok(Placed::Matrix(matrix));
             }
             if tensor.dtype() == Dtype::F16 && rows * columns > 0 && keeps_halves(device) {
-                let flat = in_parts(tensor, part, device, Dtype::F16)?;
+                let flat = in_parts(&tensor, part, device, Dtype::F16)?;
                 return Ok(Placed::Matrix(flat.reshape([rows, columns])));
             }
         }
         Ok(Placed::Flat(match large {
-            true => in_parts(tensor, part, device, Dtype::F32)?,
+            true => in_parts(&tensor, part, device, Dtype::F32)?,
             false => flat(tensor.to_f32()?, device),
         }))
     }

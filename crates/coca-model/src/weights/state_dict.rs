@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 
-use super::{Dtype, quant};
+use super::Dtype;
+use super::quant::{self, Codes};
 use crate::{Error, Result};
 
 /// One stored tensor: a row-major view into a buffer that it may share with other tensors (the whole file).
@@ -83,23 +84,13 @@ impl TensorEntry {
         self.dtype.decode_rows(&self.shape, self.bytes(), rows)
     }
 
-    /// A quantised matrix on a device that has kernels for it; none if it has none, or this is no such matrix.
-    pub(super) fn quantised_on(&self, device: &Device) -> Result<Option<Tensor<2>>> {
-        let &[rows, columns] = &self.shape[..] else {
-            return Ok(None);
-        };
-        if !self.dtype.is_quantised() || !coca_kernels::keeps_quantised(device) {
-            return Ok(None);
+    /// The codes of a quantised matrix, for a device that has kernels for it; none if it has none, or this is no such
+    /// matrix.
+    pub(super) fn codes_for(&self, device: &Device) -> Result<Option<Codes>> {
+        match self.shape.len() == 2 && coca_kernels::keeps_quantised(device) {
+            true => quant::codes(self.dtype, &self.shape, self.bytes()),
+            false => Ok(None),
         }
-        let codes = quant::codes(self.dtype, &self.shape, self.bytes())?;
-        Ok(codes.and_then(|codes| {
-            let quant::Codes {
-                values,
-                scales,
-                block,
-            } = codes;
-            coca_kernels::quantised(values, scales, [rows, columns], block, device)
-        }))
     }
 
     /// This tensor with elements of another floating-point type. Integers stay as they are: they are indices

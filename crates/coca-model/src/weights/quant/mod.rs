@@ -23,6 +23,8 @@ pub use q4::{CODEBOOK, FACTORS};
 
 use std::ops::Range;
 
+use burn::tensor::{Device, Tensor};
+
 use super::Dtype;
 use crate::{Error, Result};
 
@@ -156,6 +158,22 @@ pub(super) struct Codes {
     pub block: usize,
 }
 
+impl Codes {
+    /// The matrix `[rows, columns]` on a device that has kernels for it.
+    ///
+    /// # Errors
+    /// It has none.
+    pub fn on(self, shape: [usize; 2], device: &Device) -> Result<Tensor<2>> {
+        let Self {
+            values,
+            scales,
+            block,
+        } = self;
+        coca_kernels::quantised(values, scales, shape, block, device)
+            .ok_or_else(|| Error::Weights(format!("no kernels for {shape:?} in blocks of {block}")))
+    }
+}
+
 /// The matrix as codes of eight bits, without loss: four bits are looked up in their table, and a block of them has
 /// its own scale. None if the tensor is not quantised or its rows do not consist of whole blocks.
 ///
@@ -176,7 +194,8 @@ pub(super) fn codes(dtype: Dtype, shape: &[usize], bytes: &[u8]) -> Result<Optio
     }
     let count = layout.rows * layout.columns;
     let mut codes = Codes {
-        values: Vec::with_capacity(count),
+        // A GPU gets the scales behind the codes, which then need not move for them.
+        values: Vec::with_capacity(count + 4 * (count / block)),
         scales: Vec::with_capacity(count / block),
         block,
     };
@@ -193,7 +212,7 @@ pub(super) fn codes(dtype: Dtype, shape: &[usize], bytes: &[u8]) -> Result<Optio
             q4::codes(layout.columns, scales, blocks, nibbles, &mut codes)?;
         }
     }
-    Ok(Some(codes))
+    Ok(Some(codes).filter(|codes| !codes.values.is_empty()))
 }
 
 fn unfit_bytes(dtype: Dtype, shape: &[usize], bytes: &[u8]) -> Error {
