@@ -7,8 +7,9 @@
 
 #[cfg(target_arch = "wasm32")]
 use core::arch::wasm32::{
-    f32x4_add, f32x4_mul, f32x4_splat, i32x4_shuffle, v128, v128_load, v128_load32_splat,
-    v128_store,
+    f32x4_add, f32x4_convert_i32x4, f32x4_mul, f32x4_splat, i16x8_extend_high_i8x16,
+    i16x8_extend_low_i8x16, i32x4_extend_high_i16x8, i32x4_extend_low_i16x8, i32x4_shuffle, v128,
+    v128_load, v128_load32_splat, v128_store,
 };
 
 /// Four numbers.
@@ -50,10 +51,37 @@ impl Four {
         unsafe { v128_store(to.cast(), self.0) }
     }
 
+    /// Sixteen codes as numbers.
+    ///
+    /// # Safety
+    /// `from` is valid for reads of sixteen codes.
+    #[inline(always)]
+    pub unsafe fn load_codes(from: *const i8) -> [Self; 4] {
+        // SAFETY: by contract; vectors need no alignment.
+        let codes = unsafe { v128_load(from.cast()) };
+        let (low, high) = (
+            i16x8_extend_low_i8x16(codes),
+            i16x8_extend_high_i8x16(codes),
+        );
+        [
+            i32x4_extend_low_i16x8(low),
+            i32x4_extend_high_i16x8(low),
+            i32x4_extend_low_i16x8(high),
+            i32x4_extend_high_i16x8(high),
+        ]
+        .map(|four| Self(f32x4_convert_i32x4(four)))
+    }
+
     /// self + x
     #[inline(always)]
     pub fn plus(self, x: Self) -> Self {
         Self(f32x4_add(self.0, x.0))
+    }
+
+    /// self · x
+    #[inline(always)]
+    pub fn times(self, x: Self) -> Self {
+        Self(f32x4_mul(self.0, x.0))
     }
 
     /// self + x y
@@ -108,6 +136,14 @@ impl Four {
     }
 
     /// # Safety
+    /// `from` is valid for reads of sixteen codes.
+    pub unsafe fn load_codes(from: *const i8) -> [Self; 4] {
+        // SAFETY: by contract.
+        let codes = unsafe { from.cast::<[i8; 16]>().read() };
+        std::array::from_fn(|four| Self(std::array::from_fn(|i| f32::from(codes[4 * four + i]))))
+    }
+
+    /// # Safety
     /// `to` is valid for writes of four numbers.
     pub unsafe fn store(self, to: *mut f32) {
         // SAFETY: by contract; an array of numbers is aligned as one of them.
@@ -116,6 +152,10 @@ impl Four {
 
     pub fn plus(self, x: Self) -> Self {
         Self(std::array::from_fn(|i| self.0[i] + x.0[i]))
+    }
+
+    pub fn times(self, x: Self) -> Self {
+        Self(std::array::from_fn(|i| self.0[i] * x.0[i]))
     }
 
     pub fn plus_product(self, x: Self, y: Self) -> Self {

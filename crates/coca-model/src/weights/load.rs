@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use coca_kernels::keeps_halves;
+use coca_kernels::{keeps_halves, keeps_quantised};
 
 use super::adapt::Adapter;
 use super::header::TensorInfo;
@@ -135,11 +135,9 @@ impl<M: Module> Loader<M> {
             && is_factor(name)
             && let &[rows, columns] = tensor.shape()
         {
-            if let Some(codes) = tensor.codes_for(device)? {
-                // They and what they were read from need not be in memory when the device takes a copy.
-                drop(tensor);
-                let matrix = codes.on([rows, columns], device)?;
-                return Ok(Placed::Matrix(matrix));
+            if tensor.has_codes() && keeps_quantised(device) {
+                let codes = tensor.into_codes()?;
+                return Ok(Placed::Matrix(codes.on([rows, columns], device)?));
             }
             if tensor.dtype() == Dtype::F16 && rows * columns > 0 && keeps_halves(device) {
                 let flat = in_parts(&tensor, part, device, Dtype::F16)?;

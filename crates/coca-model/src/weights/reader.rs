@@ -154,7 +154,7 @@ impl Data {
         while let Some(part) = self.header.parts.get(self.part) {
             let length = part.range.len();
             if self.bytes.capacity() < length {
-                let missing = length - self.bytes.len();
+                let missing = length - self.bytes.len() + self.room(part.tensor);
                 self.bytes.try_reserve_exact(missing).map_err(|_| {
                     Error::Weights(format!("there is no memory for a tensor of {length} bytes"))
                 })?;
@@ -169,6 +169,13 @@ impl Data {
             self.complete(tensor, component, complete, sink)?;
         }
         Ok(())
+    }
+
+    /// Bytes to reserve beside those of a tensor's part: for the parts that go in front of it, and once more as many, so that
+    /// scales of 16 bits may become 32 in the same memory.
+    fn room(&self, tensor: usize) -> usize {
+        let parts = self.waiting.get(&tensor).into_iter().flatten();
+        2 * parts.map(|(_, bytes)| bytes.len()).sum::<usize>()
     }
 
     /// Keeps a part, or hands the tensor over that it completes.
@@ -191,8 +198,12 @@ impl Data {
             if parts.len() < count {
                 return Ok(());
             }
-            let parts = self.waiting.remove(&tensor).unwrap_or_default();
-            parts.into_values().collect::<Vec<_>>().concat()
+            let mut parts = self.waiting.remove(&tensor).unwrap_or_default();
+            // In place before the last, which is by far the largest.
+            let mut whole = parts.pop_last().map(|(_, last)| last).unwrap_or_default();
+            let before: Vec<Vec<u8>> = parts.into_values().collect();
+            whole.splice(0..0, before.concat());
+            whole
         };
         let entry = TensorEntry::new(info.dtype, info.shape.clone(), bytes);
         sink.tensor(&info.name, entry.map_err(|error| at(&info.name, error))?)

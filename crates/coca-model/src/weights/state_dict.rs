@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use burn::tensor::Device;
-
 use super::Dtype;
 use super::quant::{self, Codes};
 use crate::{Error, Result};
@@ -84,13 +82,26 @@ impl TensorEntry {
         self.dtype.decode_rows(&self.shape, self.bytes(), rows)
     }
 
-    /// The codes of a quantised matrix, for a device that has kernels for it; none if it has none, or this is no such
-    /// matrix.
-    pub(super) fn codes_for(&self, device: &Device) -> Result<Option<Codes>> {
-        match self.shape.len() == 2 && coca_kernels::keeps_quantised(device) {
-            true => quant::codes(self.dtype, &self.shape, self.bytes()),
-            false => Ok(None),
-        }
+    /// The codes of a quantised matrix, in the same memory where that is possible; an error if it [has
+    /// none](Self::has_codes).
+    pub(super) fn into_codes(self) -> Result<Codes> {
+        let Self {
+            dtype,
+            shape,
+            buffer,
+            range,
+        } = self;
+        let bytes = match Arc::try_unwrap(buffer) {
+            Ok(bytes) if range == (0..bytes.len()) => bytes,
+            Ok(bytes) => bytes.get(range).unwrap_or_default().to_vec(),
+            Err(shared) => shared.get(range).unwrap_or_default().to_vec(),
+        };
+        quant::codes(dtype, &shape, bytes)
+    }
+
+    /// Whether [`Self::into_codes`] gives codes.
+    pub(super) fn has_codes(&self) -> bool {
+        quant::has_codes(self.dtype, &self.shape)
     }
 
     /// This tensor with elements of another floating-point type. Integers stay as they are: they are indices

@@ -174,29 +174,55 @@ impl Codes {
     }
 }
 
+/// Whether a tensor is a quantised matrix whose rows consist of whole blocks.
+pub(super) fn has_codes(dtype: Dtype, shape: &[usize]) -> bool {
+    let (&[rows, columns], Some(block)) = (shape, block_of(dtype)) else {
+        return false;
+    };
+    rows > 0 && columns > 0 && columns.is_multiple_of(block)
+}
+
+/// Neighbours in a row that share a scale or a factor.
+fn block_of(dtype: Dtype) -> Option<usize> {
+    match dtype {
+        Dtype::Q8 => Some(q8::BLOCK),
+        Dtype::Q4 => Some(q4::BLOCK),
+        _ => None,
+    }
+}
+
 /// The matrix as codes of eight bits, without loss: four bits are looked up in their table, and a block of them has
-/// its own scale. None if the tensor is not quantised or its rows do not consist of whole blocks.
+/// its own scale.
 ///
 /// # Errors
-/// As [`decode`].
-pub(super) fn codes(dtype: Dtype, shape: &[usize], bytes: &[u8]) -> Result<Option<Codes>> {
-    let block = match dtype {
-        Dtype::Q8 => q8::BLOCK,
-        Dtype::Q4 => q4::BLOCK,
-        _ => return Ok(None),
-    };
+/// As [`decode`], and a tensor that [has none](has_codes).
+pub(super) fn codes(dtype: Dtype, shape: &[usize], mut bytes: Vec<u8>) -> Result<Codes> {
     let layout = Layout::new(dtype, shape)?;
-    if !layout.columns.is_multiple_of(block) {
-        return Ok(None);
-    }
+    let Some(block) = block_of(dtype).filter(|_| has_codes(dtype, shape)) else {
+        return Err(Error::Weights(format!(
+            "a {dtype} tensor of shape {shape:?} does not consist of whole blocks"
+        )));
+    };
     if layout.total() != bytes.len() {
-        return Err(unfit_bytes(dtype, shape, bytes));
+        return Err(unfit_bytes(dtype, shape, &bytes));
     }
     let count = layout.rows * layout.columns;
+    let mut scales = Vec::with_capacity(count / block);
+    if dtype == Dtype::Q8 {
+        // They are the codes, behind their scales.
+        q8::steps(&bytes[..layout.sizes[0]], &mut scales)?;
+        bytes.drain(..layout.sizes[0]);
+        let values = bytes.into_iter().map(u8::cast_signed).collect();
+        return Ok(Codes {
+            values,
+            scales,
+            block,
+        });
+    }
     let mut codes = Codes {
         // A GPU gets the scales behind the codes, which then need not move for them.
         values: Vec::with_capacity(count + 4 * (count / block)),
-        scales: Vec::with_capacity(count / block),
+        scales,
         block,
     };
     let (first, rest) = bytes.split_at(layout.sizes[0]);
@@ -204,15 +230,11 @@ pub(super) fn codes(dtype: Dtype, shape: &[usize], bytes: &[u8]) -> Result<Optio
     for row in 0..layout.rows {
         let row_of = |size: usize| row * (size / layout.rows)..(row + 1) * (size / layout.rows);
         let scales = &first[row_of(layout.sizes[0])];
-        if dtype == Dtype::Q8 {
-            q8::codes(scales, &second[row_of(layout.sizes[1])], &mut codes)?;
-        } else {
-            let blocks = &second[row_of(layout.sizes[1])];
-            let nibbles = &third[row_of(layout.sizes[2])];
-            q4::codes(layout.columns, scales, blocks, nibbles, &mut codes)?;
-        }
+        let factors = &second[row_of(layout.sizes[1])];
+        let nibbles = &third[row_of(layout.sizes[2])];
+        q4::codes(layout.columns, scales, factors, nibbles, &mut codes)?;
     }
-    Ok(Some(codes).filter(|codes| !codes.values.is_empty()))
+    Ok(codes)
 }
 
 fn unfit_bytes(dtype: Dtype, shape: &[usize], bytes: &[u8]) -> Error {
@@ -476,7 +498,7 @@ mod tests {
             for dtype in [Dtype::Q8, Dtype::Q4] {
                 let shape = [rows, columns];
                 let bytes = encode(dtype, &shape, &values).unwrap();
-                let Codes { values, scales, block } = codes(dtype, &shape, &bytes).unwrap().unwrap();
+                let Codes { values, scales, block } = codes(dtype, &shape, bytes.clone()).unwrap();
                 let worth: Vec<f32> = values
                     .chunks(block)
                     .zip(&scales)
@@ -494,11 +516,11 @@ mod tests {
         ) {
             for dtype in [Dtype::Q8, Dtype::Q4] {
                 let _ = decode(dtype, &[rows, columns], &bytes);
-                let _ = codes(dtype, &[rows, columns], &bytes);
+                let _ = codes(dtype, &[rows, columns], bytes.clone());
                 let mut fitting = bytes.clone();
                 fitting.resize(bytes_of(dtype, &[rows, columns]).unwrap(), 0x5a);
                 let _ = decode(dtype, &[rows, columns], &fitting);
-                let _ = codes(dtype, &[rows, columns], &fitting);
+                let _ = codes(dtype, &[rows, columns], fitting);
             }
         }
     }

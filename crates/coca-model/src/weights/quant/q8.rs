@@ -1,6 +1,6 @@
 //! Eight bits a weight: symmetric, a scale for each block of 32.
 
-use super::{Codes, half, scale};
+use super::{half, scale};
 use crate::Result;
 
 /// Weights that share a scale.
@@ -39,12 +39,10 @@ pub(super) fn decode(scales: &[u8], codes: &[u8], values: &mut Vec<f32>) -> Resu
     Ok(())
 }
 
-/// Appends the codes and scales of a row.
-pub(super) fn codes(scales: &[u8], codes: &[u8], into: &mut Codes) -> Result<()> {
-    into.values
-        .extend(codes.iter().map(|code| code.cast_signed()));
+/// Appends what a code is worth in each block.
+pub(super) fn steps(scales: &[u8], into: &mut Vec<f32>) -> Result<()> {
     for &stored in scales.as_chunks::<2>().0 {
-        into.scales.push(scale(stored)? / UNIT);
+        into.push(scale(stored)? / UNIT);
     }
     Ok(())
 }
