@@ -32,6 +32,31 @@ pub enum Mask {
     Hidden(Tensor<4, Bool>),
 }
 
+/// How much there is of everything.
+#[cfg(any(feature = "flex", feature = "wgsl"))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sizes {
+    /// Sequences.
+    pub(crate) batch: usize,
+    /// Heads.
+    pub(crate) heads: usize,
+    /// Tokens that ask.
+    pub(crate) queries: usize,
+    /// Tokens that are asked.
+    pub(crate) keys: usize,
+    /// Channels of a head.
+    pub(crate) width: usize,
+}
+
+#[cfg(any(feature = "flex", feature = "wgsl"))]
+impl Sizes {
+    /// Of the scores, 1 / √width.
+    #[inline(always)]
+    pub(crate) fn scale(&self) -> f32 {
+        1.0 / (self.width as f32).sqrt()
+    }
+}
+
 /// softmax(Q Kᵀ / √d) V for each of `heads` heads of width d, joined: `[B, L, D]`.
 pub fn attention(tokens: Tokens, heads: usize, mask: Mask) -> Tensor<3> {
     #[cfg(feature = "flex")]
@@ -169,7 +194,7 @@ fn marks(mask: &Mask) -> Option<crate::flex::Marks> {
 /// [`attention`] by the GPU's kernel, if it can take these tensors.
 #[cfg(feature = "wgsl")]
 fn on_gpu(tokens: &Tokens, heads: usize, mask: &Mask) -> Option<Tensor<3>> {
-    use crate::gpu::{Sizes, contiguous};
+    use crate::gpu::contiguous;
     // Which tensor, and which of the parts beside each other in it.
     let (tensors, places): (Vec<&Tensor<3>>, [(usize, usize); 3]) = match tokens {
         Tokens::Packed(packed) => (vec![packed], [(0, 0), (0, 1), (0, 2)]),
@@ -216,7 +241,7 @@ fn side_by_side(
 /// [`heads_attention`] by the GPU's kernel, if it can take these tensors.
 #[cfg(feature = "wgsl")]
 fn heads_on_gpu(qkv: [&Tensor<4>; 3], mask: &Mask) -> Option<Tensor<3>> {
-    use crate::gpu::{Part, Sizes, contiguous};
+    use crate::gpu::{Part, contiguous};
     let tensors = qkv.map(|tensor| tensor.clone().into_dispatch());
     let tensors = crate::gpu::floats(tensors.each_ref())?;
     let tensors = tensors.map(|tensor| match tensor.meta.strides().last() {
@@ -256,7 +281,7 @@ fn cached_on_gpu(
     start: usize,
     mask: &Mask,
 ) -> Option<Tensor<3>> {
-    use crate::gpu::{Cache, Sizes, attention, contiguous, floats, owned, wrap};
+    use crate::gpu::{Cache, attention, contiguous, floats, owned, wrap};
     let [batch, heads, capacity, width] = keys.dims();
     let [_, queries, columns] = packed.dims();
     let sizes = Sizes {
@@ -307,7 +332,7 @@ fn seen(mask: &Mask) -> Option<crate::gpu::Seen> {
 
 #[cfg(feature = "wgsl")]
 fn launch(
-    sizes: crate::gpu::Sizes,
+    sizes: Sizes,
     tensors: &[burn_cubecl::tensor::CubeTensor],
     parts: &[crate::gpu::Part; 3],
     mask: &Mask,

@@ -33,7 +33,7 @@ pub use adamw::{AdamW, adamw, sum_of_squares};
 pub use attention::{
     Mask, Tokens, attention, cached_attention, heads_attention, parts, split_heads,
 };
-pub use cross_entropy::cross_entropy;
+pub use cross_entropy::{cross_entropy, log_sum_exp};
 pub use embedding::embedding;
 pub use gelu::gelu;
 pub use layer_norm::layer_norm;

@@ -2,10 +2,6 @@
 //! Rust and Node.js.
 
 mod bench;
-mod bench_data;
-mod bench_kernels;
-mod bench_train;
-mod bench_web;
 mod browser;
 mod command;
 mod demo;
@@ -44,7 +40,7 @@ enum Task {
     /// Build target/npm/coca-wasm-VERSION.tgz and the demo page target/www
     Package,
     /// Time the package in Chromium, alone or beside ONNX Runtime (`bench web`, `bench webgpu`), training steps
-    /// (`bench train`) or the loading of data (`bench data`)
+    /// (`bench train`), the loading of data (`bench data`), GPU kernels (`bench kernels`); audit the page (`bench page`)
     Bench(bench::Options),
 }
 

@@ -4,7 +4,8 @@ use burn::backend::{BackendTensor, DispatchTensor, DispatchTensorKind, flex::Fle
 
 use super::operation::{Operation, apply, plain, wrap};
 use super::{contiguous, elements, tensor};
-use crate::raw::attention::{Heads, Hidden, Sizes, Strides, Target, backward, forward};
+use crate::attention::Sizes;
+use crate::raw::attention::{Heads, Hidden, Strides, Target, backward, forward};
 
 /// How queries, keys and values come: each `[B, L, columns]`, queries also `[1, L, columns]` for all sequences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

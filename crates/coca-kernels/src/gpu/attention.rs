@@ -7,6 +7,7 @@ use burn_cubecl::tensor::CubeTensor;
 use super::program::{Program, launch_on, parameters};
 use super::text::{Stored, each, header, input, output};
 use super::{empty, is_software};
+use crate::attention::Sizes;
 
 /// Queries, keys or values in a tensor, the channels of a head beside each other.
 #[derive(Clone, Debug)]
@@ -36,21 +37,6 @@ pub enum Seen {
     Past,
     /// Those that are 0: 32-bit words `[B, 1, queries, keys]`, in any arrangement.
     Zeros(CubeTensor),
-}
-
-/// How much there is of everything.
-#[derive(Clone, Copy, Debug)]
-pub struct Sizes {
-    /// Sequences.
-    pub batch: usize,
-    /// Heads.
-    pub heads: usize,
-    /// Tokens that ask.
-    pub queries: usize,
-    /// Tokens that are asked.
-    pub keys: usize,
-    /// Channels of a head.
-    pub width: usize,
 }
 
 /// Keys and values of the tokens before, `[batch, heads, capacity, width]` each, one behind the other.
@@ -120,7 +106,7 @@ pub fn attention(
         sizes.queries,
         sizes.keys,
         blocks,
-        (1.0 / (sizes.width as f32).sqrt()).to_bits() as usize,
+        sizes.scale().to_bits() as usize,
     ];
     let unit = if by_four { 4 } else { 1 };
     for part in parts {

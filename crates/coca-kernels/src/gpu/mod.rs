@@ -12,7 +12,7 @@ mod product;
 mod program;
 mod text;
 
-pub(crate) use attention::{Cache, Part, Seen, Sizes, attention};
+pub(crate) use attention::{Cache, Part, Seen, attention};
 pub(crate) use layer_norm::layer_norm;
 pub(crate) use lookup::lookup;
 pub(crate) use product::{Epilogue, Matrix, Prologue, product};

@@ -1,32 +1,14 @@
 //! Attention of several heads on tokens as they come out of a projection, without a copy to head-first order.
 
+use crate::attention::Sizes;
+
 use super::matrix::{Matrix, MatrixMut, multiply};
 use super::simd::{exp, largest, sum, sum2, vectorised};
-
-/// Sizes of one attention.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sizes {
-    /// Sequences.
-    pub batch: usize,
-    /// Heads.
-    pub heads: usize,
-    /// Tokens that ask.
-    pub queries: usize,
-    /// Tokens that are asked.
-    pub keys: usize,
-    /// Channels of a head.
-    pub width: usize,
-}
 
 impl Sizes {
     /// Probabilities of all sequences and heads.
     pub fn probabilities(&self) -> usize {
         self.batch * self.heads * self.queries * self.keys
-    }
-
-    #[inline(always)]
-    fn scale(&self) -> f32 {
-        1.0 / (self.width as f32).sqrt()
     }
 }
 

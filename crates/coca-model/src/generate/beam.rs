@@ -1,6 +1,8 @@
 //! Beam search, with the bookkeeping of transformers' `BeamSearchScorer`, which open_clip 3.3.0 uses.
 
-use super::decoder::{Decoder, Logits, log_sum_exp};
+use coca_kernels::log_sum_exp;
+
+use super::decoder::{Decoder, Logits};
 use super::options::Beams;
 use super::run::{End, Event, Generated, OnEvent, Run, Text};
 use crate::{Error, Result};

@@ -51,29 +51,3 @@ impl Logits {
         self.values.chunks_exact(self.vocab)
     }
 }
-
-/// `ln(sum(exp(logits)))`; subtracting it from a logit gives the log-probability.
-pub(super) fn log_sum_exp(logits: &[f32]) -> f64 {
-    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max) as f64;
-    max + logits
-        .iter()
-        .map(|&logit| (logit as f64 - max).exp())
-        .sum::<f64>()
-        .ln()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn log_probabilities_sum_to_one_even_for_large_logits() {
-        let logits = [1000.0, 999.0, -1000.0];
-        let log_total = log_sum_exp(&logits);
-        let total: f64 = logits
-            .iter()
-            .map(|&logit| (logit as f64 - log_total).exp())
-            .sum();
-        assert!((total - 1.0).abs() < 1e-12);
-    }
-}

@@ -220,7 +220,7 @@ impl<'a> Run<'a> {
     }
 
     /// What the processors change and beams sum up: log-probabilities; the logits themselves in open_clip's mode.
-    /// `log_total` is the [`log_sum_exp`](super::decoder::log_sum_exp) of the logits.
+    /// `log_total` is the [`log_sum_exp`](coca_kernels::log_sum_exp()) of the logits.
     pub fn scores(&self, logits: &[f32], log_total: f64) -> Vec<f32> {
         let shift = if self.compat { 0.0 } else { log_total };
         logits

@@ -1,6 +1,8 @@
 //! How probable given continuations are.
 
-use super::decoder::{Decoder, Logits, log_sum_exp};
+use coca_kernels::log_sum_exp;
+
+use super::decoder::{Decoder, Logits};
 use super::run::Prompt;
 use crate::{Error, Result};
 

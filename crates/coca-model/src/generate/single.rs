@@ -1,6 +1,8 @@
 //! Greedy and sampled decoding: one continuation per row.
 
-use super::decoder::{Decoder, Logits, log_sum_exp};
+use coca_kernels::log_sum_exp;
+
+use super::decoder::{Decoder, Logits};
 use super::options::Sampling;
 use super::run::{End, Event, Generated, OnEvent, Run, Text};
 use super::sampling::{draw, probabilities};

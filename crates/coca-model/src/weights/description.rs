@@ -147,20 +147,8 @@ fn clip(merges: Option<Vec<u8>>) -> Result<Tokenizer> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::weights::samples::config;
     use proptest::prelude::*;
-
-    fn config() -> Value {
-        json!({
-            "model_cfg": {
-                "embed_dim": 32,
-                "vision_cfg": {"image_size": 32, "patch_size": 8, "width": 64, "layers": 1, "head_width": 32,
-                    "attentional_pool": true, "attn_pooler_queries": 8, "attn_pooler_heads": 4},
-                "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
-                "multimodal_cfg": {"context_length": 16, "width": 32, "heads": 2, "layers": 1},
-            },
-            "preprocess_cfg": {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]},
-        })
-    }
 
     #[test]
     fn the_merges_are_asked_for_where_the_build_lacks_them_and_the_model_splits_as_clip() {

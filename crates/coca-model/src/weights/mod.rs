@@ -19,6 +19,8 @@ mod position;
 mod quant;
 mod reader;
 mod safetensors;
+#[cfg(test)]
+mod samples;
 mod shards;
 mod state_dict;
 #[cfg(feature = "torch")]

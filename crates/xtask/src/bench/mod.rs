@@ -1,10 +1,16 @@
 //! `cargo xtask bench`
 
+mod data;
+mod kernels;
+mod page;
+mod train;
+mod web;
+
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
 use crate::project::Project;
-use crate::{bench_data, bench_kernels, bench_train, bench_web, browser, command};
+use crate::{browser, command};
 
 #[derive(Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -27,15 +33,17 @@ pub struct Options {
 #[derive(Subcommand)]
 enum What {
     /// Time training steps beside open_clip's on PyTorch, if PYTHON (or python3) has it
-    Train(bench_train::Options),
+    Train(train::Options),
     /// Time the loading of training data beside webdataset and torchvision
-    Data(bench_data::Options),
+    Data(data::Options),
     /// Time the package on the CPU beside ONNX Runtime in the same Chromium, one thread each
-    Web(bench_web::Options),
+    Web(web::Options),
     /// Time the package on WebGPU beside ONNX Runtime's WebGPU provider in the same Chromium
-    Webgpu(bench_web::Options),
+    Webgpu(web::Options),
+    /// Ask Lighthouse about the demo page, as a phone and as a desktop see it
+    Page,
     /// Time the parts of a model natively on wgpu, with the GPU kernels and without
-    Kernels(bench_kernels::Options),
+    Kernels(kernels::Options),
 }
 
 /// The models of `--large`: preset and type of weights.
@@ -45,15 +53,16 @@ const LARGE: [(&str, &str); 2] = [("coca_ViT-B-32", "q8"), ("coca_ViT-L-14", "q4
 /// line for each device.
 pub fn run(project: &Project, options: &Options) -> Result<()> {
     match &options.what {
-        Some(What::Train(options)) => return bench_train::run(project, options),
-        Some(What::Data(options)) => return bench_data::run(project, options),
+        Some(What::Train(options)) => return train::run(project, options),
+        Some(What::Data(options)) => return data::run(project, options),
         Some(What::Web(options)) => {
-            return bench_web::run(project, options, bench_web::Device::Cpu);
+            return web::run(project, options, web::Device::Cpu);
         }
         Some(What::Webgpu(options)) => {
-            return bench_web::run(project, options, bench_web::Device::WebGpu);
+            return web::run(project, options, web::Device::WebGpu);
         }
-        Some(What::Kernels(options)) => return bench_kernels::run(project, options),
+        Some(What::Page) => return page::run(project),
+        Some(What::Kernels(options)) => return kernels::run(project, options),
         None => {}
     }
     if options.large {
