@@ -137,8 +137,9 @@ impl<'a> MatrixMut<'a> {
 /// Multiplications from which a product is worth several threads.
 #[cfg(feature = "rayon")]
 const PARALLEL: usize = 192 * 192 * 192;
-/// Rows up to which a product only streams through the second matrix.
-pub const FEW_ROWS: usize = 3;
+/// Rows up to which a product only streams through the second matrix: packing it, as `gemm` does at each call, takes longer
+/// than multiplying so few rows.
+const FEW_ROWS: usize = if cfg!(target_arch = "wasm32") { 3 } else { 16 };
 
 /// out = scale · a b, or out += scale · a b.
 ///

@@ -15,7 +15,7 @@ use fours::{add_dots, add_rows, widen};
 #[cfg(not(target_arch = "wasm32"))]
 use plain::{add_dots, add_rows, widen};
 
-use super::matrix::{self, FEW_ROWS, Matrix, MatrixMut};
+use super::matrix::{self, Matrix, MatrixMut};
 
 /// A matrix of codes, rows one behind the other.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +36,8 @@ pub enum Order {
     Columns,
 }
 
+/// Rows up to which each one widens the codes for itself.
+const FEW_ROWS: usize = 3;
 /// Numbers of a part that is widened: it stays in the second-level cache.
 const PART: usize = 1 << 16;
 /// Neighbouring columns of such a part, where rows of the matrix are inputs.
