@@ -38,4 +38,4 @@ pub use embedding::embedding;
 pub use gelu::gelu;
 pub use layer_norm::layer_norm;
 pub use linear::{Input, Weight, linear};
-pub use quantised::{BLOCKS, is_quantised, keeps_halves, keeps_quantised, quantised};
+pub use quantised::{BLOCKS, keeps_halves, keeps_quantised, quantised};

@@ -23,8 +23,7 @@ impl Weight {
     /// The type that its products are computed in: 32 bits for a weight that is stored in fewer, but for bfloat16, in which
     /// training multiplies.
     pub fn dtype(&self) -> DType {
-        let (Self::OutputFirst(weight) | Self::Rows(weight, _) | Self::InputFirst(weight)) = self;
-        match weight.dtype() {
+        match self.values().dtype() {
             DType::QFloat(_) | DType::F16 => DType::F32,
             dtype => dtype,
         }
@@ -45,8 +44,13 @@ impl Weight {
     }
 
     fn is_quantised(&self) -> bool {
+        is_quantised(self.values())
+    }
+
+    /// The whole tensor.
+    fn values(&self) -> &Tensor<2> {
         let (Self::OutputFirst(weight) | Self::Rows(weight, _) | Self::InputFirst(weight)) = self;
-        is_quantised(weight)
+        weight
     }
 }
 
@@ -129,8 +133,6 @@ pub fn linear<const D: usize>(
     #[cfg(feature = "flex")]
     {
         use crate::flex::{Form, fit, linear};
-        let (Weight::OutputFirst(values) | Weight::Rows(values, _) | Weight::InputFirst(values)) =
-            &weight;
         let form = Form {
             input_first: matches!(weight, Weight::InputFirst(_)),
             bias: bias.is_some(),
@@ -138,7 +140,7 @@ pub fn linear<const D: usize>(
         };
         let inputs = [
             Some(x.clone().into_dispatch()),
-            Some(values.clone().into_dispatch()),
+            Some(weight.values().clone().into_dispatch()),
             bias.clone().map(Tensor::into_dispatch),
             residual.clone().map(Tensor::into_dispatch),
         ];
@@ -168,8 +170,7 @@ fn quantised_on_cpu<const D: usize>(
     residual: Option<&Tensor<D>>,
 ) -> Option<Tensor<D>> {
     use crate::flex::{fit_without_graph, quantised_linear};
-    let (Weight::OutputFirst(values) | Weight::Rows(values, _) | Weight::InputFirst(values)) =
-        weight;
+    let values = weight.values();
     let rows = match weight {
         Weight::Rows(_, rows) => rows.clone(),
         _ => 0..values.dims()[0],

@@ -71,7 +71,7 @@ pub fn keeps_halves(device: &Device) -> bool {
 }
 
 /// Whether this is a matrix of [`quantised`].
-pub fn is_quantised<const D: usize>(tensor: &Tensor<D>) -> bool {
+pub(crate) fn is_quantised<const D: usize>(tensor: &Tensor<D>) -> bool {
     matches!(tensor.dtype(), DType::QFloat(_))
 }
 

@@ -184,8 +184,7 @@ impl MultiheadAttention {
 
     /// `[B, L, key width]` to keys and values; computed once for an image and kept while its caption is decoded.
     pub(crate) fn project_keys_values(&self, x: Tensor<3>) -> Projected {
-        let bias = self.in_proj_bias.val();
-        let width = bias.dims()[0] / 3;
+        let (bias, width) = (self.in_proj_bias.val(), self.width());
         let part = |x: Tensor<3>, weight: Weight, thirds: Range<usize>| {
             let bias = bias
                 .clone()

@@ -91,6 +91,19 @@ pub fn uneven_batch() -> Batch {
     all
 }
 
+/// [`plan`] with everything that makes parts depend on where they are in the batch.
+pub fn smoothed_plan() -> Plan {
+    Plan {
+        label_smoothing: 0.1,
+        contrastive_label_smoothing: 0.05,
+        patch_dropout: Some(PatchDropout {
+            share: 0.4,
+            seed: 3,
+        }),
+        ..plan()
+    }
+}
+
 /// All three losses and nothing special, in one part.
 pub fn plan() -> Plan {
     Plan {
@@ -230,15 +243,7 @@ pub fn assert_equal(
 fn every_way_of_computing_a_batch_gives_its_gradients() {
     let model = model(&Device::flex());
     let batch = uneven_batch();
-    let base = Plan {
-        label_smoothing: 0.1,
-        contrastive_label_smoothing: 0.05,
-        patch_dropout: Some(PatchDropout {
-            share: 0.4,
-            seed: 3,
-        }),
-        ..plan()
-    };
+    let base = smoothed_plan();
     let whole = gradients(&model, &batch, &base).unwrap();
     assert!(whole.1.contains_key("logit_scale"));
     for (lanes, accumulate, activation_checkpointing) in [

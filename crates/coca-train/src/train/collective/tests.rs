@@ -10,9 +10,8 @@ use coca_model::LossWeights;
 use super::*;
 use crate::data::Batch;
 use crate::train::config::tests::read as config;
-use crate::train::golden::{assert_equal, model, plan, uneven_batch};
+use crate::train::golden::{assert_equal, model, plan, smoothed_plan, uneven_batch};
 use crate::train::gradients::{BatchLosses, Plan, gradients};
-use crate::train::patch_dropout::PatchDropout;
 use crate::train::weights::{copies, put};
 
 /// Waits for every rank, as NCCL does, and then adds in the ranks' order.
@@ -106,15 +105,7 @@ fn on_ranks(
 #[test]
 fn gradients_over_ranks_are_those_of_one_device_and_of_copies() {
     let (model, batch) = (model(&Device::flex()), uneven_batch());
-    let base = Plan {
-        label_smoothing: 0.1,
-        contrastive_label_smoothing: 0.05,
-        patch_dropout: Some(PatchDropout {
-            share: 0.4,
-            seed: 3,
-        }),
-        ..plan()
-    };
+    let base = smoothed_plan();
     let whole = gradients(&model, &batch, &base).unwrap();
     for (count, lanes, accumulate, activation_checkpointing) in [
         (2, 1, 1, false),

@@ -1,0 +1,58 @@
+//! What is done to rows one by one: layer norms, and the look-up in tables.
+
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use coca_kernels::{embedding, layer_norm};
+
+use super::{Checked, close, codes, poison, tensor, types};
+use crate::Outcome;
+
+/// Rows of `width` in double precision, normalised.
+pub(super) fn normalised(x: &[f64], width: usize, weight: &[f64], bias: &[f64]) -> Vec<f64> {
+    x.chunks_exact(width)
+        .flat_map(|row| {
+            let mean = row.iter().sum::<f64>() / width as f64;
+            let squares = row.iter().map(|x| (x - mean).powi(2)).sum::<f64>();
+            let factor = 1.0 / (squares / width as f64 + 1e-5).sqrt();
+            let cells = row.iter().zip(weight).zip(bias);
+            cells.map(move |((x, b), c)| (x - mean) * factor * b + c)
+        })
+        .collect()
+}
+
+/// Normalised rows of every kind of width.
+pub async fn layer_norms(device: &Device) -> Outcome<Checked> {
+    let mut checked = Checked::default();
+    for dtype in types(device) {
+        for (batch, rows, width) in [(1, 1, 3), (2, 3, 5), (1, 9, 16), (3, 7, 33), (1, 50, 768)] {
+            let what = format!("layer norm of {batch}×{rows}×{width} ({dtype:?})");
+            let (x, a) = tensor([batch, rows, width], 1, dtype, device);
+            let (weight, b) = tensor([width], 2, dtype, device);
+            let (bias, c) = tensor([width], 3, dtype, device);
+            let expected = normalised(&a, width, &b, &c);
+            poison([batch, rows, width], dtype, device).await?;
+            let y = layer_norm(x, weight, bias, 1e-5);
+            checked.add(close(&what, y, &expected, dtype).await?);
+        }
+    }
+    Ok(checked)
+}
+
+/// Rows of tables of eight bits.
+pub async fn lookups(device: &Device) -> Outcome<Checked> {
+    let mut checked = Checked::default();
+    for (rows, width, block) in [(5, 32, 32), (300, 320, 16), (9, 48, 16)] {
+        let (table, worth) = codes([rows, width], block, device)?;
+        let ids: Vec<usize> = (0..6).map(|at| at * 7 % rows).collect();
+        let expected: Vec<f64> = ids
+            .iter()
+            .flat_map(|&id| worth[id * width..(id + 1) * width].to_vec())
+            .collect();
+        let ids: Vec<i32> = ids.into_iter().map(|id| id as i32).collect();
+        let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [2, 3]), device);
+        poison([2, 3, width], DType::F32, device).await?;
+        let found = embedding(table, ids);
+        let what = format!("rows of {rows}×{width} in blocks of {block}");
+        checked.add(close(&what, found, &expected, DType::F32).await?);
+    }
+    Ok(checked)
+}
