@@ -2,7 +2,7 @@
 
 use burn::tensor::{DType, Int, Tensor, module};
 
-use crate::quantised::is_quantised;
+use crate::quantised::{is_quantised, widened};
 
 /// The rows of `table` `[rows, width]`, in floating point or [quantised](crate::quantised()), that `ids` `[B, L]` name:
 /// `[B, L, width]`, in 32 bits if the table has fewer.
@@ -23,7 +23,7 @@ pub fn embedding(table: Tensor<2>, ids: Tensor<2, Int>) -> Tensor<3> {
     {
         return Tensor::from_dispatch(crate::gpu::wrap(rows));
     }
-    module::embedding(table.dequantize(), ids)
+    module::embedding(widened(table), ids)
 }
 
 #[cfg(feature = "flex")]

@@ -38,4 +38,7 @@ pub use embedding::embedding;
 pub use gelu::gelu;
 pub use layer_norm::layer_norm;
 pub use linear::{Input, Weight, linear};
-pub use quantised::{BLOCKS, keeps_halves, keeps_quantised, quantised};
+pub use quantised::{
+    BLOCKS, CODEBOOK, Codes, FOUR_BIT_BLOCK, bits_of, keeps_four_bits, keeps_halves,
+    keeps_quantised, quantised,
+};

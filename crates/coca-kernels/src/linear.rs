@@ -5,7 +5,7 @@ use std::ops::Range;
 use burn::tensor::{DType, Tensor, module};
 
 use crate::layer_norm::layer_norm;
-use crate::quantised::is_quantised;
+use crate::quantised::{is_quantised, widened};
 
 /// A weight and how it lies; in floating point, also of fewer bits than what it is multiplied with, or
 /// [quantised](crate::quantised()).
@@ -32,7 +32,7 @@ impl Weight {
     /// In floating point for products with elements of this type, and without choosing rows.
     fn plain(self, dtype: DType) -> Self {
         let float = |weight: Tensor<2>| match weight.dtype() {
-            DType::QFloat(_) => weight.dequantize(),
+            DType::QFloat(_) => widened(weight),
             DType::F16 => weight.cast(dtype),
             _ => weight,
         };

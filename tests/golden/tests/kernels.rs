@@ -77,7 +77,7 @@ fn products_in_double_precision() {
 }
 
 #[test]
-fn products_with_eight_bits_in_double_precision() {
+fn products_with_fewer_bits_in_double_precision() {
     check("product", async |device| quantised_products(device).await);
 }
 
@@ -92,7 +92,7 @@ fn attention_over_a_cache_in_double_precision() {
 }
 
 #[test]
-fn rows_of_eight_bits_in_double_precision() {
+fn rows_of_fewer_bits_in_double_precision() {
     check("lookup", async |device| lookups(device).await);
 }
 

@@ -38,7 +38,7 @@ pub fn layer_norm(x: CubeTensor, weight: CubeTensor, bias: CubeTensor, epsilon: 
 }
 
 /// So many workgroups, in rows that are no longer than a device allows.
-fn grid(groups: usize) -> (usize, usize) {
+pub fn grid(groups: usize) -> (usize, usize) {
     let down = groups.div_ceil(32_768);
     (down, groups.div_ceil(down))
 }

@@ -15,12 +15,14 @@ mod text;
 pub(crate) use attention::{Cache, Part, Seen, attention};
 pub(crate) use layer_norm::layer_norm;
 pub(crate) use lookup::lookup;
+use product::Elements;
 pub(crate) use product::{Epilogue, Matrix, Prologue, product};
+pub use product::{Written, written};
 
 use std::any::Any;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
-use crate::quantised::block_of;
+use crate::quantised::{FOUR_BIT_BLOCK, bits_of, block_of};
 use burn::backend::{
     BackendTensor, Cube, DispatchAutodiffContext, DispatchTensor, DispatchTensorKind,
     tensor::FloatTensor,
@@ -86,21 +88,31 @@ pub(crate) fn floats<const N: usize>(tensors: [&DispatchTensor; N]) -> Option<[C
     }))
 }
 
-/// Codes, four in a word, and scales of a quantised matrix, `[rows, columns / 4]` and `[rows, columns / block]`, and the
-/// extent of its blocks.
-pub(crate) fn quantised(tensor: &DispatchTensor) -> Option<(CubeTensor, CubeTensor, usize)> {
+/// Codes, as many as fit in a word, and scales of a quantised matrix, `[rows, columns / codes in a word]` and `[rows, columns
+/// / block]`, and what the codes are.
+pub(crate) fn quantised(tensor: &DispatchTensor) -> Option<(CubeTensor, CubeTensor, Elements)> {
+    ENABLED
+        .load(Ordering::Relaxed)
+        .then(|| quantised_anyway(tensor))?
+}
+
+/// The same, also while the kernels are switched off.
+fn quantised_anyway(tensor: &DispatchTensor) -> Option<(CubeTensor, CubeTensor, Elements)> {
     let DispatchTensorKind::Cube(BackendTensor::Quantized(matrix)) = &tensor.kind else {
         return None;
     };
     let matrix = (matrix as &dyn Any).downcast_ref::<CubeTensor>()?;
-    let block = block_of(matrix.dtype)?;
+    let elements = match (bits_of(matrix.dtype)?, block_of(matrix.dtype)?) {
+        (8, block) => Elements::Codes { block },
+        (4, FOUR_BIT_BLOCK) => Elements::Fours,
+        _ => return None,
+    };
     let (codes, scales) = matrix.quantized_handles()?;
-    let fits = ENABLED.load(Ordering::Relaxed)
-        && matrix.client.name() == "wgpu<wgsl>"
+    let fits = matrix.client.name() == "wgpu<wgsl>"
         && scales.dtype == DType::F32
         && codes.is_contiguous()
         && scales.is_contiguous();
-    fits.then_some((codes, scales, block))
+    fits.then_some((codes, scales, elements))
 }
 
 /// A boolean tensor of burn's backend, one 32-bit word an element.

@@ -3,6 +3,7 @@
 use burn::tensor::DType;
 
 use super::program::READ;
+use crate::quantised::CODEBOOK;
 
 /// What the elements of a tensor are in memory. All computing is in 32 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -66,22 +67,67 @@ return vec4<f32>(vec4<i32>(shifted) >> vec4<u32>(24u));
 "
 }
 
-/// `all(mine, me)`: the sum of what the threads of a workgroup have, a power of two of them.
-pub fn all(threads: usize) -> String {
+/// `nibbles(half)`: the levels of four codes of four bits, the first in the lowest; out of the `table` that [`fill_table`]
+/// fills, or where there is none by taking them out of constants.
+pub fn nibbles(table: bool) -> String {
+    let words = [0, 1, 2, 3].map(|word| {
+        u32::from_le_bytes([0, 1, 2, 3].map(|at| CODEBOOK[4 * word + at].cast_unsigned()))
+    });
+    let (memory, name) = match table {
+        true => ("var<workgroup> table: array<f32, 16>;\n", "table"),
+        false => ("", "level"),
+    };
+    let look = |at: usize| {
+        let code = format!("(half >> {}u) & 15u", 4 * at);
+        match table {
+            true => format!("{name}[{code}]"),
+            false => format!("{name}({code})"),
+        }
+    };
     format!(
-        "var<workgroup> of_all: array<f32, {threads}>;
-fn all(mine: f32, me: u32) -> f32 {{
-of_all[me] = mine;
-workgroupBarrier();
-for (var half = {}u; half > 0u; half /= 2u) {{
-if (me < half) {{ of_all[me] += of_all[me + half]; }}
-workgroupBarrier();
+        "{memory}fn level(code: u32) -> f32 {{
+let low = select({}u, {}u, (code & 4u) != 0u);
+let high = select({}u, {}u, (code & 4u) != 0u);
+let word = select(low, high, (code & 8u) != 0u);
+return f32(bitcast<i32>(word << (24u - 8u * (code & 3u))) >> 24u);
 }}
-let sum = of_all[0];
-workgroupBarrier();
-return sum;
+fn nibbles(half: u32) -> vec4<f32> {{
+return vec4<f32>({}, {}, {}, {});
 }}
 ",
-        threads / 2
+        words[0],
+        words[1],
+        words[2],
+        words[3],
+        look(0),
+        look(1),
+        look(2),
+        look(3)
+    )
+}
+
+/// Fills the table of [`nibbles`], by the threads of a workgroup together.
+pub fn fill_table(thread: &str) -> String {
+    format!("if ({thread} < 16u) {{ table[{thread}] = level({thread}); }}\nworkgroupBarrier();\n")
+}
+
+/// `all(mine, me)`: the sum of what the threads of a workgroup have, a multiple of eight of them.
+pub fn all(threads: usize) -> String {
+    format!(
+        "var<workgroup> of_each: array<f32, {threads}>;
+var<workgroup> of_eight: array<f32, 8>;
+fn all(mine: f32, me: u32) -> f32 {{
+of_each[me] = mine;
+workgroupBarrier();
+if (me < 8u) {{
+var sum = 0.0;
+for (var i = 0u; i < {}u; i++) {{ sum += of_each[me + 8u * i]; }}
+of_eight[me] = sum;
+}}
+workgroupBarrier();
+return ((of_eight[0] + of_eight[1]) + (of_eight[2] + of_eight[3])) + ((of_eight[4] + of_eight[5]) + (of_eight[6] + of_eight[7]));
+}}
+",
+        threads / 8
     )
 }

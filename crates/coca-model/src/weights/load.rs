@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use coca_kernels::{keeps_halves, keeps_quantised};
+use coca_kernels::{bits_of, keeps_four_bits, keeps_halves, keeps_quantised};
 
 use super::adapt::Adapter;
 use super::header::TensorInfo;
@@ -136,8 +136,8 @@ impl<M: Module> Loader<M> {
             && let &[rows, columns] = tensor.shape()
         {
             if tensor.has_codes() && keeps_quantised(device) {
-                let codes = tensor.into_codes()?;
-                return Ok(Placed::Matrix(codes.on([rows, columns], device)?));
+                let matrix = tensor.into_matrix(keeps_four_bits(device))?;
+                return Ok(Placed::Matrix(matrix.on([rows, columns], device)?));
             }
             if tensor.dtype() == Dtype::F16 && rows * columns > 0 && keeps_halves(device) {
                 let flat = in_parts(&tensor, part, device, Dtype::F16)?;
@@ -208,14 +208,16 @@ fn in_parts(
     Ok(device.memory_persistent_allocations(parts, |parts| Tensor::cat(parts, 0)))
 }
 
-/// The type of a module's matrices in memory: what most of it is in. [Q8](Dtype::Q8) where some [stayed
+/// The type of a module's matrices in memory: what most of it is in. [Q8](Dtype::Q8) or [Q4](Dtype::Q4) where some [stayed
 /// quantised](LoadOptions::keep_dtype).
 pub fn dtype_in_memory<M: Module>(module: &M) -> Dtype {
     struct Smallest(Dtype);
     impl ModuleVisitor for Smallest {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            match param.val().dtype() {
-                DType::QFloat(_) => self.0 = Dtype::Q8,
+            let dtype = param.val().dtype();
+            match dtype {
+                DType::QFloat(_) if bits_of(dtype) == Some(4) => self.0 = Dtype::Q4,
+                DType::QFloat(_) if self.0 != Dtype::Q4 => self.0 = Dtype::Q8,
                 DType::F16 if self.0 == Dtype::F32 => self.0 = Dtype::F16,
                 _ => {}
             }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::Dtype;
-use super::quant::{self, Codes};
+use super::quant::{self, Matrix};
 use crate::{Error, Result};
 
 /// One stored tensor: a row-major view into a buffer that it may share with other tensors (the whole file).
@@ -82,9 +82,9 @@ impl TensorEntry {
         self.dtype.decode_rows(&self.shape, self.bytes(), rows)
     }
 
-    /// The codes of a quantised matrix, in the same memory where that is possible; an error if it [has
-    /// none](Self::has_codes).
-    pub(super) fn into_codes(self) -> Result<Codes> {
+    /// A quantised matrix as its codes, in the same memory where that is possible; an error if it [has
+    /// none](Self::has_codes). See [`quant::matrix`].
+    pub(super) fn into_matrix(self, four_bits: bool) -> Result<Matrix> {
         let Self {
             dtype,
             shape,
@@ -96,10 +96,10 @@ impl TensorEntry {
             Ok(bytes) => bytes.get(range).unwrap_or_default().to_vec(),
             Err(shared) => shared.get(range).unwrap_or_default().to_vec(),
         };
-        quant::codes(dtype, &shape, bytes)
+        quant::matrix(dtype, &shape, bytes, four_bits)
     }
 
-    /// Whether [`Self::into_codes`] gives codes.
+    /// Whether [`Self::into_matrix`] gives a matrix.
     pub(super) fn has_codes(&self) -> bool {
         quant::has_codes(self.dtype, &self.shape)
     }

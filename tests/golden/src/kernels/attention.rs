@@ -75,6 +75,7 @@ pub async fn attentions(device: &Device) -> Outcome<Checked> {
         (2, 2, 3, 17, 8),
         (1, 4, 1, 24, 16),
         (3, 1, 9, 9, 33),
+        (1, 2, 2, 300, 64),
     ];
     let mut checked = Checked::default();
     for dtype in types(device) {

@@ -12,7 +12,7 @@ pub use products::{normalised_products, products, quantised_products};
 pub use rows::{layer_norms, lookups};
 
 use burn::tensor::{DType, Device, FloatDType, Tensor, TensorData};
-use coca_kernels::quantised;
+use coca_kernels::{BLOCKS, CODEBOOK, Codes, FOUR_BIT_BLOCK, keeps_four_bits, quantised};
 
 use crate::Outcome;
 
@@ -134,18 +134,44 @@ fn types(device: &Device) -> Vec<DType> {
     types
 }
 
-/// A matrix of eight bits on the device, and what it is worth.
-fn codes(shape: [usize; 2], block: usize, device: &Device) -> Outcome<(Tensor<2>, Vec<f64>)> {
+/// Bits of a code and extent of a block.
+type Kind = (u32, usize);
+
+/// The kinds of quantised matrices that the device has kernels for.
+fn kinds(device: &Device) -> Vec<Kind> {
+    let mut kinds: Vec<Kind> = BLOCKS.map(|block| (8, block)).to_vec();
+    if keeps_four_bits(device) {
+        kinds.push((4, FOUR_BIT_BLOCK));
+    }
+    kinds
+}
+
+/// A quantised matrix on the device, and what it is worth.
+fn codes(
+    shape: [usize; 2],
+    (bits, block): Kind,
+    device: &Device,
+) -> Outcome<(Tensor<2>, Vec<f64>)> {
     let count = shape[0] * shape[1];
-    let codes: Vec<i8> = numbers(count, 7)
-        .into_iter()
-        .map(|x| (x * 63.5).round() as i8)
-        .collect();
+    let numbers_of_codes = numbers(count, 7);
+    let (codes, levels): (_, Vec<i8>) = if bits == 4 {
+        let places: Vec<u8> = numbers_of_codes
+            .iter()
+            .map(|x| ((x + 2.0) * 4.0) as u8 & 15)
+            .collect();
+        let pairs = places.chunks(2).map(|pair| pair[0] | pair[1] << 4);
+        let levels = places.iter().map(|&place| CODEBOOK[usize::from(place)]);
+        (Codes::Four(pairs.collect()), levels.collect())
+    } else {
+        let codes = numbers_of_codes.iter().map(|x| (x * 63.5).round() as i8);
+        let codes: Vec<i8> = codes.collect();
+        (Codes::Eight(codes.clone()), codes)
+    };
     let scales: Vec<f32> = numbers(count / block, 8)
         .into_iter()
         .map(|x| x as f32 / 64.0)
         .collect();
-    let worth = codes
+    let worth = levels
         .chunks(block)
         .zip(&scales)
         .flat_map(|(codes, &scale)| {
@@ -157,5 +183,5 @@ fn codes(shape: [usize; 2], block: usize, device: &Device) -> Outcome<(Tensor<2>
     let matrix = quantised(codes, scales, shape, block, device);
     matrix
         .map(|matrix| (matrix, worth))
-        .ok_or_else(|| format!("{device:?} keeps no matrices of eight bits"))
+        .ok_or_else(|| format!("{device:?} keeps no matrices of {bits} bits"))
 }

@@ -1,10 +1,10 @@
 //! Products of matrices.
 
 use burn::tensor::{DType, Device};
-use coca_kernels::{Activation, BLOCKS, Input, Weight, linear, linear_activated};
+use coca_kernels::{Activation, Input, Weight, linear, linear_activated};
 
 use super::rows::normalised;
-use super::{Checked, close, codes, poison, tensor, types, within};
+use super::{Checked, close, codes, kinds, poison, tensor, types, within};
 use crate::Outcome;
 
 /// The error function to 1e-15, by its series and its continued fraction.
@@ -70,6 +70,7 @@ pub async fn products(device: &Device) -> Outcome<Checked> {
         (1, 7, 5),
         (3, 33, 4),
         (1, 768, 192),
+        (1, 2048, 10),
         (2, 130, 66),
         (4, 64, 1028),
         (7, 40, 33),
@@ -134,12 +135,14 @@ pub async fn products(device: &Device) -> Outcome<Checked> {
     Ok(checked)
 }
 
-/// Products with matrices of eight bits, whole and by some of their rows.
+/// Products with matrices of eight and four bits, whole and by some of their rows.
 pub async fn quantised_products(device: &Device) -> Outcome<Checked> {
     // Rows, the width that is summed over, results; from a row of the matrix.
     let shapes = [
         (1, 32, 32, 0),
         (1, 768, 192, 0),
+        (1, 2048, 24, 0),
+        (1, 48, 40, 0),
         (2, 64, 66, 0),
         (3, 96, 33, 31),
         (7, 128, 64, 64),
@@ -153,7 +156,7 @@ pub async fn quantised_products(device: &Device) -> Outcome<Checked> {
     let whole = cfg!(target_arch = "wasm32") && *device == Device::flex();
     let tolerance = if whole { 5e-5 } else { 1e-5 };
     for (at, (rows, width, outputs, first)) in shapes.into_iter().enumerate() {
-        for block in BLOCKS {
+        for (bits, block) in kinds(device) {
             for input_first in [false, true] {
                 let shape: [usize; 2] = if input_first {
                     [width, outputs]
@@ -164,9 +167,9 @@ pub async fn quantised_products(device: &Device) -> Outcome<Checked> {
                     continue;
                 }
                 let what = format!(
-                    "{rows}×{width} by {width}×{outputs} in blocks of {block} (input first: {input_first})"
+                    "{rows}×{width} by {width}×{outputs} of {bits} bits in blocks of {block} (input first: {input_first})"
                 );
-                let (w, b) = codes(shape, block, device)?;
+                let (w, b) = codes(shape, (bits, block), device)?;
                 let (x, a) = tensor([1, rows, width], 1, DType::F32, device);
                 let (bias, c) = tensor([outputs], 3, DType::F32, device);
                 let (residual, d) = tensor([1, rows, outputs], 4, DType::F32, device);

@@ -3,7 +3,7 @@
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use coca_kernels::{embedding, layer_norm};
 
-use super::{Checked, close, codes, poison, tensor, types};
+use super::{Checked, close, codes, kinds, poison, tensor, types};
 use crate::Outcome;
 
 /// Rows of `width` in double precision, normalised.
@@ -37,11 +37,18 @@ pub async fn layer_norms(device: &Device) -> Outcome<Checked> {
     Ok(checked)
 }
 
-/// Rows of tables of eight bits.
+/// Rows of tables of eight and four bits.
 pub async fn lookups(device: &Device) -> Outcome<Checked> {
     let mut checked = Checked::default();
-    for (rows, width, block) in [(5, 32, 32), (300, 320, 16), (9, 48, 16)] {
-        let (table, worth) = codes([rows, width], block, device)?;
+    let shapes: [(usize, usize); 3] = [(5, 32), (300, 320), (9, 48)];
+    for (rows, width, (bits, block)) in kinds(device)
+        .into_iter()
+        .flat_map(|kind| shapes.map(|(rows, width)| (rows, width, kind)))
+    {
+        if !width.is_multiple_of(block) {
+            continue;
+        }
+        let (table, worth) = codes([rows, width], (bits, block), device)?;
         let ids: Vec<usize> = (0..6).map(|at| at * 7 % rows).collect();
         let expected: Vec<f64> = ids
             .iter()
@@ -51,7 +58,7 @@ pub async fn lookups(device: &Device) -> Outcome<Checked> {
         let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [2, 3]), device);
         poison([2, 3, width], DType::F32, device).await?;
         let found = embedding(table, ids);
-        let what = format!("rows of {rows}×{width} in blocks of {block}");
+        let what = format!("rows of {rows}×{width} of {bits} bits in blocks of {block}");
         checked.add(close(&what, found, &expected, DType::F32).await?);
     }
     Ok(checked)

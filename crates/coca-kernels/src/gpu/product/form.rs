@@ -3,50 +3,96 @@
 /// How the work is divided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Form {
+    /// A thread has a block of the result for itself.
     Strip {
         /// Of the block of a thread.
         rows: usize,
         columns: usize,
         /// Blocks beside each other in a workgroup.
         blocks: usize,
-        /// Threads that share the sums of a block.
+    },
+    /// Several threads share the sums of a block.
+    Shared {
+        /// Of a block.
+        rows: usize,
+        columns: usize,
+        /// Blocks beside each other in a workgroup.
+        blocks: usize,
+        /// Threads of a block.
         parts: usize,
     },
+    /// A workgroup has a block for itself and copies what it is the product of into its memory, a piece at a time.
     Tile {
         /// Of the block of a thread.
         rows: usize,
         columns: usize,
+        /// Teams of threads, each of which takes a part of the sums.
+        parts: usize,
+        /// Vectors of four of each row that a team copies at a time.
+        steps: usize,
     },
 }
 
-/// Threads of a tile along each dimension.
+/// Threads of a team of a tile along each dimension.
 pub const TILE: usize = 8;
+
+/// Elements of normalised rows of x that fit into the memory of a workgroup.
+pub const NORMALISED: usize = 3072;
+
+/// What a form is chosen by.
+#[derive(Clone, Copy, Debug)]
+pub struct Extents {
+    pub rows: usize,
+    pub columns: usize,
+    /// What is summed over.
+    pub width: usize,
+    /// Vectors of four that a thread reads of a row of the weight at once.
+    pub at_once: usize,
+    pub input_first: bool,
+}
+
 impl Form {
-    /// The form for a product of these extents.
-    pub fn of(rows: usize, columns: usize, input_first: bool, software: bool) -> Self {
-        if software {
-            // Reading is what costs: the more of a block is in registers, the fewer times. Few heights, so that few
-            // kernels have to be compiled.
-            let high = match rows {
-                ..=2 => rows,
-                3..=4 => 4,
-                5..=24 => 8,
-                _ => 17,
-            };
-            return Self::Strip {
-                rows: high,
-                columns: if high == 17 { 8 } else { 4 },
-                blocks: if high == 17 { 4 } else { 8 },
-                parts: 1,
-            };
+    /// For a device that is really a CPU.
+    pub fn for_software(extents: Extents) -> Self {
+        // Reading is what costs: the more of a block is in registers, the fewer times. Few heights, so that few
+        // kernels have to be compiled.
+        let high = match extents.rows {
+            rows @ ..=2 => rows,
+            3..=4 => 4,
+            5..=24 => 8,
+            _ => 17,
+        };
+        Self::Strip {
+            rows: high,
+            columns: if high == 17 { 8 } else { 4 },
+            blocks: if high == 17 { 4 } else { 8 },
         }
+    }
+
+    /// For a GPU.
+    pub fn for_hardware(extents: Extents) -> Self {
+        let Extents {
+            rows,
+            columns,
+            width,
+            at_once,
+            input_first,
+        } = extents;
         if rows <= 4 {
-            // Neighbouring threads read neighbouring elements of the weight: along a row, or from column to column.
-            let (blocks, parts) = if input_first { (16, 4) } else { (4, 16) };
-            return Self::Strip {
+            // Neighbouring threads read neighbouring elements of the weight: from column to column, or along a row.
+            if input_first {
+                return Self::Shared {
+                    rows,
+                    columns: 4,
+                    blocks: 16,
+                    parts: 4,
+                };
+            }
+            let parts = parts_of(width.div_ceil(4 * at_once), 32);
+            return Self::Shared {
                 rows,
-                columns: if input_first { 4 } else { 2 },
-                blocks,
+                columns: 2,
+                blocks: 128 / parts,
                 parts,
             };
         }
@@ -54,6 +100,72 @@ impl Form {
         Self::Tile {
             rows: side,
             columns: side,
+            parts: if side == 4 { 2 } else { 1 },
+            steps: 4,
+        }
+    }
+
+    /// All that are worth trying on a GPU, for choosing.
+    pub fn candidates(extents: Extents) -> Vec<Self> {
+        let mut forms = vec![];
+        if extents.rows <= 4 {
+            let rows = extents.rows;
+            for threads in [64, 128, 256] {
+                for parts in [2, 4, 8, 16, 32, 64] {
+                    for columns in [1, 2, 4] {
+                        if extents.input_first != (columns == 4 && parts <= 16)
+                            && (extents.input_first || parts < 8)
+                        {
+                            continue;
+                        }
+                        forms.push(Self::Shared {
+                            rows,
+                            columns,
+                            blocks: threads / parts,
+                            parts,
+                        });
+                    }
+                }
+            }
+            return forms;
+        }
+        for (rows, columns) in [(2, 2), (2, 4), (4, 2), (4, 4), (4, 8), (8, 4), (8, 8)] {
+            for parts in [1, 2, 4] {
+                for steps in [2, 4] {
+                    let form = Self::Tile {
+                        rows,
+                        columns,
+                        parts,
+                        steps,
+                    };
+                    let shares = |side: usize| (steps * side).is_multiple_of(TILE);
+                    if form.memory() <= 16 * 1024 && shares(rows) && shares(columns) {
+                        forms.push(form);
+                    }
+                }
+            }
+        }
+        forms
+    }
+
+    /// Bytes of the memory of a workgroup that a tile takes.
+    pub fn memory(self) -> usize {
+        match self {
+            Self::Tile {
+                rows,
+                columns,
+                parts,
+                steps,
+            } => {
+                let pieces = 16 * parts * steps * TILE * (rows + columns);
+                let sums = if parts > 1 {
+                    4 * TILE * TILE * rows * columns
+                } else {
+                    0
+                };
+                pieces + sums
+            }
+            _ => 0,
         }
     }
 
@@ -64,22 +176,45 @@ impl Form {
                 rows,
                 columns,
                 blocks,
+            }
+            | Self::Shared {
+                rows,
+                columns,
+                blocks,
                 ..
             } => (rows, columns * blocks),
-            Self::Tile { rows, columns } => (rows * TILE, columns * TILE),
+            Self::Tile { rows, columns, .. } => (rows * TILE, columns * TILE),
         }
     }
 
-    /// Whether its threads can normalise the rows of x on the way.
-    pub fn normalises(self) -> bool {
-        matches!(self, Self::Strip { rows, .. } if rows <= 4)
+    /// Whether its threads can normalise rows of x of this width on the way.
+    pub fn normalises(self, width: usize) -> bool {
+        match self {
+            Self::Strip { rows, .. } => rows <= 4,
+            Self::Shared { rows, .. } => rows * width <= NORMALISED,
+            Self::Tile { .. } => false,
+        }
+    }
+
+    /// Whether what is summed over is part of the text.
+    pub fn knows_width(self) -> bool {
+        matches!(self, Self::Shared { .. })
     }
 
     /// Whether a thread has four columns beside each other.
     pub fn writes_four(self) -> bool {
-        match self {
-            Self::Strip { columns, parts, .. } => parts == 1 && columns.is_multiple_of(4),
-            Self::Tile { .. } => false,
-        }
+        matches!(self, Self::Strip { columns, .. } if columns.is_multiple_of(4))
     }
+}
+
+/// The largest power of two, of 8 to `most`, that `steps` consists of; `most` if there is none.
+fn parts_of(steps: usize, most: usize) -> usize {
+    let mut parts = most;
+    while parts >= 8 {
+        if steps.is_multiple_of(parts) {
+            return parts;
+        }
+        parts /= 2;
+    }
+    most
 }

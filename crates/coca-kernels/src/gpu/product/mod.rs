@@ -1,12 +1,16 @@
 //! x Wᵀ with bias, activation and residual in the same pass, and the layer norm of x before where x has few rows.
 //!
-//! Two forms. A *strip*: every thread has its own block of the result in registers and reads rows of x and W directly;
-//! with several threads a block, each takes a part of the sum, and they add up through workgroup memory. That is the
-//! product of a matrix and a few vectors on a GPU, and of everything on a device that is really a CPU. A *tile*: a
-//! workgroup copies a piece of x and of W into workgroup memory, and each thread computes a block from there.
+//! Three forms. A *strip*: every thread has its own block of the result in registers and reads rows of x and W directly;
+//! for a device that is really a CPU. *Shared* sums: each thread takes a part of the sum of its block, and they add up
+//! through workgroup memory; on a GPU for few rows. A *tile*: a workgroup copies a piece of x and of W into workgroup
+//! memory, and each thread computes a block from there; on a GPU for more.
 
 mod form;
+mod shared;
+mod strip;
 mod text;
+mod tile;
+mod written;
 
 use std::ops::Range;
 
@@ -19,8 +23,10 @@ use super::{contiguous, empty, floats, is_software, layer_norm, quantised};
 use crate::activation::Activation;
 use crate::linear::Weight;
 use crate::quantised::is_quantised;
-use form::Form;
-use text::{Elements, Product};
+use form::{Extents, Form};
+pub use text::Elements;
+use text::Product;
+pub use written::{Written, written};
 
 /// A weight of a product.
 #[derive(Clone, Debug)]
@@ -29,8 +35,8 @@ pub struct Matrix {
     values: CubeTensor,
     /// How it lies.
     input_first: bool,
-    /// Scales of a quantised matrix, and the extent of its blocks.
-    scales: Option<(CubeTensor, usize)>,
+    /// Scales of a quantised matrix, and what its codes are.
+    scales: Option<(CubeTensor, Elements)>,
     /// Rows of a quantised `[out, in]` that the product is of.
     rows: Option<Range<usize>>,
 }
@@ -44,11 +50,11 @@ impl Matrix {
             Weight::InputFirst(values) => (true, None, values.clone()),
         };
         if is_quantised(&values) {
-            let (values, scales, block) = quantised(&values.into_dispatch())?;
+            let (values, scales, codes) = quantised(&values.into_dispatch())?;
             return Some(Self {
                 values,
                 input_first,
-                scales: Some((scales, block)),
+                scales: Some((scales, codes)),
                 rows,
             });
         }
@@ -98,7 +104,15 @@ pub fn product(
     let bias = epilogue.bias.map(contiguous);
     let residual = epilogue.residual.map(contiguous);
     let chosen = weight.rows.unwrap_or(0..values.meta.shape()[0]);
-    let in_word = if weight.scales.is_some() { 4 } else { 1 };
+    let elements = match &weight.scales {
+        Some((_, codes)) => *codes,
+        None => Elements::Floats(Stored::of(values.dtype)),
+    };
+    let in_word = match elements {
+        Elements::Floats(_) => 1,
+        Elements::Codes { .. } => 4,
+        Elements::Fours => 8,
+    };
     let (first, second) = (chosen.len(), values.meta.shape()[1] * in_word);
     let (columns, width) = if weight.input_first {
         (second, first)
@@ -114,11 +128,21 @@ pub fn product(
     if rows == 0 || columns == 0 {
         return y;
     }
-    let form = Form::of(rows, columns, weight.input_first, is_software(&x));
+    let extents = Extents {
+        rows,
+        columns,
+        width,
+        at_once: Product::at_once(elements, width),
+        input_first: weight.input_first,
+    };
+    let form = match is_software(&x) {
+        true => Form::for_software(extents),
+        false => Form::for_hardware(extents),
+    };
     let by_four = width.is_multiple_of(4);
     // Every workgroup normalises for itself, which pays for few rows.
     let (x, prologue) = match prologue {
-        Some(norm) if by_four && form.normalises() => {
+        Some(norm) if by_four && form.normalises(width) => {
             let Prologue {
                 weight,
                 bias,
@@ -136,15 +160,13 @@ pub fn product(
     let stored = |tensor: &CubeTensor| Stored::of(tensor.dtype);
     let program = Product {
         x: stored(&x),
-        weight: match &weight.scales {
-            Some((_, block)) => Elements::Codes { block: *block },
-            None => Elements::Floats(stored(&values)),
-        },
+        weight: elements,
         y: stored(&y),
         bias: bias.as_ref().map(stored),
         residual: residual.as_ref().map(stored),
         activation: epilogue.activation,
         input_first: weight.input_first,
+        width: form.knows_width().then_some(width),
         norm: norm_weight
             .zip(norm_bias)
             .map(|(weight, bias)| [stored(weight), stored(bias)]),

@@ -150,26 +150,27 @@ pub(super) fn decode_rows(
     Ok(values)
 }
 
-/// A quantised matrix in eight bits a weight: each is worth its code times the scale of its block.
-pub(super) struct Codes {
-    pub values: Vec<i8>,
+/// A quantised matrix as the kernels take it: each weight is worth its code, or the code's level, times the scale of its
+/// block.
+pub(super) struct Matrix {
+    pub codes: coca_kernels::Codes,
     pub scales: Vec<f32>,
     /// Neighbours in a row that share a scale.
     pub block: usize,
 }
 
-impl Codes {
+impl Matrix {
     /// The matrix `[rows, columns]` on a device that has kernels for it.
     ///
     /// # Errors
     /// It has none.
     pub fn on(self, shape: [usize; 2], device: &Device) -> Result<Tensor<2>> {
         let Self {
-            values,
+            codes,
             scales,
             block,
         } = self;
-        coca_kernels::quantised(values, scales, shape, block, device)
+        coca_kernels::quantised(codes, scales, shape, block, device)
             .ok_or_else(|| Error::Weights(format!("no kernels for {shape:?} in blocks of {block}")))
     }
 }
@@ -191,12 +192,17 @@ fn block_of(dtype: Dtype) -> Option<usize> {
     }
 }
 
-/// The matrix as codes of eight bits, without loss: four bits are looked up in their table, and a block of them has
-/// its own scale.
+/// The matrix as its codes. Four bits become eight without loss, by looking them up in their table, where the device has no
+/// kernels for four.
 ///
 /// # Errors
 /// As [`decode`], and a tensor that [has none](has_codes).
-pub(super) fn codes(dtype: Dtype, shape: &[usize], mut bytes: Vec<u8>) -> Result<Codes> {
+pub(super) fn matrix(
+    dtype: Dtype,
+    shape: &[usize],
+    mut bytes: Vec<u8>,
+    four_bits: bool,
+) -> Result<Matrix> {
     let layout = Layout::new(dtype, shape)?;
     let Some(block) = block_of(dtype).filter(|_| has_codes(dtype, shape)) else {
         return Err(Error::Weights(format!(
@@ -212,29 +218,39 @@ pub(super) fn codes(dtype: Dtype, shape: &[usize], mut bytes: Vec<u8>) -> Result
         // They are the codes, behind their scales.
         q8::steps(&bytes[..layout.sizes[0]], &mut scales)?;
         bytes.drain(..layout.sizes[0]);
-        let values = bytes.into_iter().map(u8::cast_signed).collect();
-        return Ok(Codes {
-            values,
+        let codes = coca_kernels::Codes::Eight(bytes.into_iter().map(u8::cast_signed).collect());
+        return Ok(Matrix {
+            codes,
             scales,
             block,
         });
     }
-    let mut codes = Codes {
-        // A GPU gets the scales behind the codes, which then need not move for them.
-        values: Vec::with_capacity(count + 4 * (count / block)),
-        scales,
-        block,
-    };
     let (first, rest) = bytes.split_at(layout.sizes[0]);
-    let (second, third) = rest.split_at(layout.sizes[1]);
+    let second = &rest[..layout.sizes[1]];
     for row in 0..layout.rows {
         let row_of = |size: usize| row * (size / layout.rows)..(row + 1) * (size / layout.rows);
-        let scales = &first[row_of(layout.sizes[0])];
-        let factors = &second[row_of(layout.sizes[1])];
-        let nibbles = &third[row_of(layout.sizes[2])];
-        q4::codes(layout.columns, scales, factors, nibbles, &mut codes)?;
+        let (of_row, factors) = (
+            &first[row_of(layout.sizes[0])],
+            &second[row_of(layout.sizes[1])],
+        );
+        q4::steps(layout.columns, of_row, factors, &mut scales)?;
     }
-    Ok(codes)
+    // They are the codes, behind scales and factors.
+    bytes.drain(..layout.sizes[0] + layout.sizes[1]);
+    let codes = if four_bits {
+        coca_kernels::Codes::Four(bytes)
+    } else {
+        // A GPU gets the scales behind the codes, which then need not move for them.
+        let mut levels = Vec::with_capacity(count + 4 * (count / block));
+        let nibbles = bytes.iter().flat_map(|code| [code & 15, code >> 4]);
+        levels.extend(nibbles.map(|code| CODEBOOK[usize::from(code)]));
+        coca_kernels::Codes::Eight(levels)
+    };
+    Ok(Matrix {
+        codes,
+        scales,
+        block,
+    })
 }
 
 fn unfit_bytes(dtype: Dtype, shape: &[usize], bytes: &[u8]) -> Error {
@@ -495,11 +511,19 @@ mod tests {
         ) {
             let columns = 32 * blocks;
             let values: Vec<f32> = values.into_iter().cycle().take(rows * columns).collect();
-            for dtype in [Dtype::Q8, Dtype::Q4] {
+            for (dtype, four_bits) in [(Dtype::Q8, false), (Dtype::Q4, false), (Dtype::Q4, true)] {
                 let shape = [rows, columns];
                 let bytes = encode(dtype, &shape, &values).unwrap();
-                let Codes { values, scales, block } = codes(dtype, &shape, bytes.clone()).unwrap();
-                let worth: Vec<f32> = values
+                let Matrix { codes, scales, block } =
+                    matrix(dtype, &shape, bytes.clone(), four_bits).unwrap();
+                let levels: Vec<i8> = match codes {
+                    coca_kernels::Codes::Eight(codes) => codes,
+                    coca_kernels::Codes::Four(codes) => codes
+                        .iter()
+                        .flat_map(|pair| [pair & 15, pair >> 4].map(|at| CODEBOOK[usize::from(at)]))
+                        .collect(),
+                };
+                let worth: Vec<f32> = levels
                     .chunks(block)
                     .zip(&scales)
                     .flat_map(|(codes, scale)| codes.iter().map(move |&code| scale * f32::from(code)))
@@ -516,11 +540,11 @@ mod tests {
         ) {
             for dtype in [Dtype::Q8, Dtype::Q4] {
                 let _ = decode(dtype, &[rows, columns], &bytes);
-                let _ = codes(dtype, &[rows, columns], bytes.clone());
+                let _ = matrix(dtype, &[rows, columns], bytes.clone(), true);
                 let mut fitting = bytes.clone();
                 fitting.resize(bytes_of(dtype, &[rows, columns]).unwrap(), 0x5a);
                 let _ = decode(dtype, &[rows, columns], &fitting);
-                let _ = codes(dtype, &[rows, columns], fitting);
+                let _ = matrix(dtype, &[rows, columns], fitting, false);
             }
         }
     }

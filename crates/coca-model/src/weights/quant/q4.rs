@@ -4,9 +4,10 @@
 //! of four bits into a table, and share a scale with 15 others. Half of the precision lost to four bits comes back by
 //! looking for the factors and the scale that leave the least error, instead of taking them from the largest weight.
 
+pub use coca_kernels::CODEBOOK;
 use half::f16;
 
-use super::{Codes, half, scale};
+use super::{half, scale};
 use crate::Result;
 
 /// Weights that share a block factor.
@@ -15,13 +16,6 @@ pub(super) const BLOCK: usize = 16;
 pub(super) const SUPER_BLOCK: usize = 256;
 /// The integers are up to 127², scales about as large as the weights.
 const UNIT: f32 = 16384.0;
-
-/// What the codes 0 to 15 stand for: the levels with the least squared error over blocks of 16 that are normal,
-/// Laplace and uniformly distributed, each scaled with the best factor (Lloyd's algorithm). Denser near zero, where
-/// weights are, and not symmetric: a block whose largest weight is positive has a negative factor.
-pub const CODEBOOK: [i8; 16] = [
-    -127, -107, -83, -63, -47, -32, -19, -8, 2, 13, 24, 36, 50, 66, 86, 113,
-];
 
 /// What the codes of block factors stand for. Close to each other near the largest, where the blocks of one scale are;
 /// the others are for blocks beside an outlier, and zeros.
@@ -113,15 +107,14 @@ pub(super) fn decode(
     Ok(())
 }
 
-/// Appends the levels and block scales of a row, which consists of whole blocks.
-pub(super) fn codes(
+/// Appends the block scales of a row, which consists of whole blocks.
+pub(super) fn steps(
     columns: usize,
     scales: &[u8],
     factors: &[u8],
-    codes: &[u8],
-    into: &mut Codes,
+    steps: &mut Vec<f32>,
 ) -> Result<()> {
-    let end = into.scales.len() + columns / BLOCK;
+    let end = steps.len() + columns / BLOCK;
     for (factors, &stored) in factors
         .chunks(SUPER_BLOCK / BLOCK / 2)
         .zip(scales.as_chunks::<2>().0)
@@ -129,13 +122,9 @@ pub(super) fn codes(
         let scale = scale(stored)?;
         let factors = factors.iter().flat_map(|pair| [pair & 15, pair >> 4]);
         // Exact: scales have 11 bits, factors 7.
-        let steps = factors.map(|factor| scale * f32::from(FACTORS[usize::from(factor)]) / UNIT);
-        into.scales.extend(steps);
+        steps.extend(factors.map(|factor| scale * f32::from(FACTORS[usize::from(factor)]) / UNIT));
     }
-    into.scales.truncate(end);
-    let nibbles = codes.iter().flat_map(|code| [code & 15, code >> 4]);
-    into.values
-        .extend(nibbles.map(|code| CODEBOOK[usize::from(code)]));
+    steps.truncate(end);
     Ok(())
 }
 
