@@ -39,8 +39,9 @@ enum Task {
     Test(test::Options),
     /// Build target/npm/coca-wasm-VERSION.tgz and the demo page target/www
     Package,
-    /// Time the package in Chromium, alone or beside ONNX Runtime (`bench web`, `bench webgpu`), training steps
-    /// (`bench train`), the loading of data (`bench data`), GPU kernels (`bench kernels`); audit the page (`bench page`)
+    /// Time the package in Chromium, alone or beside ONNX Runtime (`bench web`, `bench webgpu`), or in Node.js on native
+    /// WebGPU (`bench dawn`), training steps (`bench train`), the loading of data (`bench data`), GPU kernels
+    /// (`bench kernels`); audit the page (`bench page`)
     Bench(bench::Options),
 }
 

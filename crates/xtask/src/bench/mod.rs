@@ -1,6 +1,7 @@
 //! `cargo xtask bench`
 
 mod data;
+mod dawn;
 mod kernels;
 mod page;
 mod train;
@@ -40,6 +41,8 @@ enum What {
     Web(web::Options),
     /// Time the package on WebGPU beside ONNX Runtime's WebGPU provider in the same Chromium
     Webgpu(web::Options),
+    /// Time the package in Node.js on native WebGPU (Dawn), which also runs where there is no browser
+    Dawn(dawn::Options),
     /// Ask Lighthouse about the demo page, as a phone and as a desktop see it
     Page,
     /// Time the parts of a model natively on wgpu, with the GPU kernels and without
@@ -61,6 +64,7 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
         Some(What::Webgpu(options)) => {
             return web::run(project, options, web::Device::WebGpu);
         }
+        Some(What::Dawn(options)) => return dawn::run(project, options),
         Some(What::Page) => return page::run(project),
         Some(What::Kernels(options)) => return kernels::run(project, options),
         None => {}

@@ -89,7 +89,7 @@ pub fn run(project: &Project, options: &Options, device: Device) -> Result<()> {
 }
 
 /// Writes a model folder with weights of this type, if there is none.
-fn convert(project: &Project, source: &Path, dtype: &str, out: &Path) -> Result<()> {
+pub(super) fn convert(project: &Project, source: &Path, dtype: &str, out: &Path) -> Result<()> {
     if out.join("coca.json").is_file() {
         return Ok(());
     }
@@ -99,7 +99,7 @@ fn convert(project: &Project, source: &Path, dtype: &str, out: &Path) -> Result<
 }
 
 /// A copy of a model folder, for a server that serves only what is below one folder.
-fn link(from: &Path, to: &Path) -> Result<()> {
+pub(super) fn link(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to).with_context(|| format!("{} cannot be made", to.display()))?;
     for entry in fs::read_dir(from)? {
         let from = entry?.path();
