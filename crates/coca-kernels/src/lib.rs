@@ -27,11 +27,12 @@ mod quantised;
     allow(dead_code, reason = "derivatives are for graphs")
 )]
 mod raw;
+mod recording;
 
 pub use activation::{Activation, linear_activated};
 pub use adamw::{AdamW, adamw, sum_of_squares};
 pub use attention::{
-    Mask, Tokens, attention, cached_attention, heads_attention, parts, split_heads,
+    Mask, Place, Tokens, attention, cached_attention, heads_attention, parts, split_heads,
 };
 pub use cross_entropy::{cross_entropy, log_sum_exp};
 pub use embedding::embedding;
@@ -42,3 +43,4 @@ pub use quantised::{
     BLOCKS, CODEBOOK, Codes, FOUR_BIT_BLOCK, bits_of, keeps_four_bits, keeps_halves,
     keeps_quantised, quantised,
 };
+pub use recording::{Recording, overwrite};

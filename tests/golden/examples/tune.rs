@@ -36,17 +36,15 @@ fn main() {
     let bandwidth = gpu.bandwidth();
     let nothing = gpu.nothing();
     println!("reads {bandwidth:.0} GB/s; a dispatch that does nothing takes {nothing:.2} µs");
-    for shape in shapes(&config) {
-        let found = written(
-            shape.extents,
-            shape.bits,
-            shape.input_first,
-            shape.normalised,
-        );
-        if shape.bits == 16 && !gpu.halves || found.is_empty() {
-            continue;
-        }
-        let pipelines = gpu.pipelines(&found);
+    let fits = |shape: &Shape| shape.bits != 16 || gpu.halves;
+    let shapes: Vec<Shape> = shapes(&config).into_iter().filter(fits).collect();
+    let found: Vec<Vec<Written>> = shapes.iter().map(Shape::written).collect();
+    let mut pipelines = gpu.pipelines(&found.concat()).into_iter();
+    for (shape, found) in shapes
+        .iter()
+        .zip(&found)
+        .filter(|(_, found)| !found.is_empty())
+    {
         let mut times: Vec<(f64, &Written)> = found
             .iter()
             .zip(&mut pipelines)
@@ -86,6 +84,12 @@ struct Shape {
     bits: u32,
     input_first: bool,
     normalised: bool,
+}
+
+impl Shape {
+    fn written(&self) -> Vec<Written> {
+        written(self.extents, self.bits, self.input_first, self.normalised)
+    }
 }
 
 /// The products of a step of decoding, of a picture and of eight texts.

@@ -12,7 +12,7 @@ mod product;
 mod program;
 mod text;
 
-pub(crate) use attention::{Cache, Part, Seen, attention};
+pub(crate) use attention::{Cache, Part, Seen, Start, attention};
 pub(crate) use layer_norm::layer_norm;
 pub(crate) use lookup::lookup;
 use product::Elements;
@@ -124,6 +124,15 @@ pub(crate) fn words(tensor: &DispatchTensor) -> Option<CubeTensor> {
     (mask.dtype.size() == 4).then(|| mask.clone())
 }
 
+/// An integer tensor of burn's backend, if its elements have 32 bits.
+pub(crate) fn integers(tensor: &DispatchTensor) -> Option<CubeTensor> {
+    let DispatchTensorKind::Cube(BackendTensor::Int(integers)) = &tensor.kind else {
+        return None;
+    };
+    let integers = (integers as &dyn Any).downcast_ref::<CubeTensor>()?;
+    matches!(integers.dtype, DType::I32 | DType::U32).then(|| integers.clone())
+}
+
 /// The tensor of burn's backend, without another hold on it.
 ///
 /// # Panics
@@ -162,7 +171,7 @@ pub(crate) fn contiguous(tensor: CubeTensor) -> CubeTensor {
 }
 
 /// Whether the device computes on a CPU: there blocks in registers pay more than threads and shared memory.
-fn is_software(tensor: &CubeTensor) -> bool {
+pub(crate) fn is_software(tensor: &CubeTensor) -> bool {
     let forms = FORMS.load(Ordering::Relaxed);
     if forms == Forms::OfDevice as u8 {
         return tensor.client.properties().identity.physical.is_none();

@@ -5,6 +5,7 @@ use std::ops::Range;
 use burn::tensor::Tensor;
 
 use super::{EncodedImages, Predictor, readback};
+use crate::decoding::Step;
 use crate::generate::{Decoder, Prompt};
 use crate::{Coca, DecodeState, Result};
 
@@ -16,6 +17,8 @@ const MAX_ROWS: usize = 64;
 /// The multimodal text decoder with a key-value cache, as [`generate`](crate::generate::generate) takes it.
 #[derive(Debug)]
 pub struct CocaDecoder<'a> {
+    /// Before what it uses, so that it is gone first.
+    step: Step,
     model: &'a Coca,
     state: DecodeState,
 }
@@ -27,6 +30,7 @@ impl<'a> CocaDecoder<'a> {
     /// [`Error::Input`](crate::Error::Input) if the capacity is 0 or above the context length.
     pub fn new(model: &'a Coca, image_tokens: Tensor<3>, capacity: usize) -> Result<Self> {
         Ok(Self {
+            step: Step::default(),
             model,
             state: model.start_decoding(image_tokens, capacity)?,
         })
@@ -35,10 +39,15 @@ impl<'a> CocaDecoder<'a> {
 
 impl Decoder for CocaDecoder<'_> {
     async fn advance(&mut self, tokens: &[Vec<u32>]) -> Result<Vec<f32>> {
-        readback::values(self.model.decode(tokens, &mut self.state)?).await
+        let logits = self
+            .model
+            .decode_again(tokens, &mut self.state, &mut self.step)?;
+        readback::values(logits).await
     }
 
     fn select(&mut self, rows: &[usize]) -> Result<()> {
+        // The rows move to other memory, and beam search moves them again and again.
+        self.step = Step::Impossible;
         self.state.select(rows)
     }
 }
