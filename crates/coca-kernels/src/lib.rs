@@ -18,6 +18,7 @@ mod flex;
 mod gelu;
 #[cfg(feature = "wgsl")]
 pub mod gpu;
+mod largest;
 mod layer_norm;
 mod linear;
 mod quantised;
@@ -37,6 +38,7 @@ pub use attention::{
 pub use cross_entropy::{cross_entropy, log_sum_exp};
 pub use embedding::embedding;
 pub use gelu::gelu;
+pub use largest::{Largest, MOST, largest};
 pub use layer_norm::layer_norm;
 pub use linear::{Input, Weight, linear};
 pub use quantised::{

@@ -29,7 +29,7 @@ impl Recording {
         {
             let like = crate::gpu::integers(&like.clone().into_dispatch())?;
             // Where a CPU computes, it is busy with that.
-            if like.client.name() != "wgpu<wgsl>" || crate::gpu::is_software(&like) {
+            if !crate::gpu::takes(&like) || crate::gpu::is_software(&like) {
                 return None;
             }
             let client = &like.client;

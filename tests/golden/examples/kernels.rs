@@ -12,10 +12,13 @@ use std::time::{Duration, Instant};
 
 use burn::tensor::{Device, Distribution, Int, Tensor, TensorData};
 use burn_cubecl::cubecl::logging::{LaunchObservation, LaunchObserver};
+use coca_model::generate::Decoder;
+use coca_model::tasks::CocaDecoder;
 use coca_model::weights::{
     Dtype, LoadOptions, StateDict, TensorEntry, dtype_in_memory, expected, load,
 };
 use coca_model::{Coca, ModelConfig};
+use pollster::block_on;
 
 /// Counts kernels by name.
 #[derive(Default)]
@@ -96,6 +99,38 @@ fn main() {
                     .unwrap();
             }
             wait(model.decode(&[vec![5]], &mut state).unwrap());
+        });
+        let started = || {
+            let mut decoder = CocaDecoder::new(&model, image.tokens.clone(), length).unwrap();
+            decoder.feed(&[vec![1, 2, 3, 4]]).unwrap();
+            (decoder, 4)
+        };
+        let (mut decoder, mut fed) = started();
+        report(title, "one token, best found", parts[2], names, || {
+            if fed == length {
+                (decoder, fed) = started();
+            }
+            decoder.feed(&[vec![5]]).unwrap();
+            fed += 1;
+            if block_on(decoder.best(4)).unwrap().is_none() {
+                block_on(decoder.logits()).unwrap();
+            }
+        });
+        // What of a step the device takes: many that nobody waits for.
+        const CHAIN: usize = 10;
+        let chain = Matrices {
+            bytes: parts[2].0.bytes * CHAIN as f64,
+            weights: parts[2].0.weights * CHAIN as f64,
+        };
+        report(title, "ten tokens, one wait", (chain, 1.0), names, || {
+            if fed + CHAIN > length {
+                (decoder, fed) = started();
+            }
+            for _ in 0..CHAIN {
+                decoder.feed(&[vec![5]]).unwrap();
+            }
+            fed += CHAIN;
+            block_on(decoder.logits()).unwrap();
         });
     }
 }

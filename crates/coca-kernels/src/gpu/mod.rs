@@ -6,6 +6,7 @@
 //! needs subgroups, which wgpu does not offer in a browser.
 
 mod attention;
+mod largest;
 mod layer_norm;
 mod lookup;
 mod product;
@@ -13,6 +14,7 @@ mod program;
 mod text;
 
 pub(crate) use attention::{Cache, Part, Seen, Start, attention};
+pub(crate) use largest::largest;
 pub(crate) use layer_norm::layer_norm;
 pub(crate) use lookup::lookup;
 use product::Elements;
@@ -25,7 +27,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use crate::quantised::{FOUR_BIT_BLOCK, bits_of, block_of};
 use burn::backend::{
     BackendTensor, Cube, DispatchAutodiffContext, DispatchTensor, DispatchTensorKind,
-    tensor::FloatTensor,
+    tensor::{FloatTensor, IntTensor},
 };
 use burn::tensor::{DType, Shape};
 use burn_cubecl::{
@@ -57,6 +59,11 @@ pub fn choose(forms: Forms) {
 /// For all devices and threads: it is for tests and measurements that compare the two.
 pub fn enable(on: bool) {
     ENABLED.store(on, Ordering::Relaxed);
+}
+
+/// Whether there are kernels for tensors of this device.
+pub(crate) fn takes(tensor: &CubeTensor) -> bool {
+    ENABLED.load(Ordering::Relaxed) && tensor.client.name() == "wgpu<wgsl>"
 }
 
 /// The tensors of burn's backend, if the kernels can take all of them: floating point numbers of 32 or 16 bits on a
@@ -156,6 +163,18 @@ pub(crate) fn wrap(tensor: CubeTensor) -> DispatchTensor {
     };
     DispatchTensor {
         kind: DispatchTensorKind::Cube(BackendTensor::Float(*tensor)),
+        autodiff: Default::default(),
+    }
+}
+
+/// The same for integers.
+pub(crate) fn wrap_integers(tensor: CubeTensor) -> DispatchTensor {
+    let tensor: Box<dyn Any> = Box::new(tensor);
+    let Ok(tensor) = tensor.downcast::<IntTensor<Cube>>() else {
+        unreachable!("the inputs were of this type")
+    };
+    DispatchTensor {
+        kind: DispatchTensorKind::Cube(BackendTensor::Int(*tensor)),
         autodiff: Default::default(),
     }
 }
