@@ -1,6 +1,6 @@
 //! Multi-head attention.
 
-use burn::tensor::{Bool, Tensor, module, ops::AttentionModuleOptions};
+use burn::tensor::{Bool, Int, Tensor, module, ops::AttentionModuleOptions};
 
 /// Queries, keys and values as projections give them. D is the width of all heads together.
 #[derive(Clone, Debug)]
@@ -105,19 +105,38 @@ pub fn heads_attention(
     composed(queries, keys, values, mask)
 }
 
-/// Self-attention of new tokens, `packed` `[B, n, 3 D]`, that stand behind the first `start` of the cached keys and values
-/// `[B, H, capacity, d]`, which then hold them too: `[B, n, D]`. `mask` is over the whole capacity, and hides at least what
-/// is behind a token.
+/// Where new tokens stand among those of a cache.
+#[derive(Clone, Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a few live at a time, on the stack"
+)]
+pub enum Place {
+    /// Behind the first so many, and what they do not see: a mask over the whole capacity, which hides at least what is
+    /// behind a token, or [`Mask::Causal`] if that is all.
+    Known(usize, Mask),
+    /// Behind as many as this `[1]` says by the time the device gets there; they see all before them. For
+    /// [recorded](crate::Recording) work, on devices that have kernels for it.
+    OnDevice(Tensor<1, Int>),
+}
+
+/// Self-attention of new tokens, `packed` `[B, n, 3 D]`, that stand at `place` behind cached keys and values `[B, H, capacity,
+/// d]`, which then hold them too: `[B, n, D]`.
+///
+/// # Panics
+/// The place is on a device that has no kernels for it.
 pub fn cached_attention(
     packed: Tensor<3>,
     [keys, values]: [&mut Tensor<4>; 2],
-    start: usize,
-    mask: Mask,
+    place: Place,
 ) -> Tensor<3> {
     #[cfg(feature = "wgsl")]
-    if let Some(joined) = cached_on_gpu(&packed, [keys, values], start, &mask) {
+    if let Some(joined) = cached_on_gpu(&packed, [keys, values], &place) {
         return joined;
     }
+    let Place::Known(start, mask) = place else {
+        unreachable!("only recorded work has places on the device, where kernels take them")
+    };
     let [rows, heads, _, head_width] = keys.dims();
     let [queries, new_keys, new_values] = parts(packed).map(|x| split_heads(x, heads));
     let new = queries.dims()[2];
@@ -125,7 +144,11 @@ pub fn cached_attention(
     // Taken out, so that they are written in place.
     *keys = keys.extract().slice_assign(place.clone(), new_keys);
     *values = values.extract().slice_assign(place, new_values);
-    heads_attention(queries, keys.clone(), values.clone(), mask)
+    let seen = |cached: &Tensor<4>| match &mask {
+        Mask::Causal => cached.clone().narrow(2, 0, start + new),
+        _ => cached.clone(),
+    };
+    heads_attention(queries, seen(keys), seen(values), mask.clone())
 }
 
 /// `[B, L, D]` to `[B, H, L, D / H]`.
@@ -278,23 +301,28 @@ fn heads_on_gpu(qkv: [&Tensor<4>; 3], mask: &Mask) -> Option<Tensor<3>> {
 fn cached_on_gpu(
     packed: &Tensor<3>,
     [keys, values]: [&mut Tensor<4>; 2],
-    start: usize,
-    mask: &Mask,
+    place: &Place,
 ) -> Option<Tensor<3>> {
-    use crate::gpu::{Cache, attention, contiguous, floats, owned, wrap};
+    use crate::gpu::{Cache, Seen, Start, attention, contiguous, floats, integers, owned, wrap};
     let [batch, heads, capacity, width] = keys.dims();
     let [_, queries, columns] = packed.dims();
+    let (start, seen, before) = match place {
+        Place::Known(start, mask) => (Start::Known(*start), seen(mask)?, *start),
+        Place::OnDevice(place) => {
+            let place = integers(&place.clone().into_dispatch())?;
+            (Start::OnDevice(place), Seen::Past, 0)
+        }
+    };
     let sizes = Sizes {
         batch,
         heads,
         queries,
-        keys: start + queries,
+        keys: before + queries,
         width,
     };
     if sizes.keys > capacity || columns != 3 * heads * width {
         return None;
     }
-    let seen = seen(mask)?;
     let [packed] = floats([&packed.clone().into_dispatch()])?;
     let parts =
         [0, 1, 2].map(|part| side_by_side((0, part), [batch, queries, columns], heads, width));

@@ -18,6 +18,7 @@ mod flex;
 mod gelu;
 #[cfg(feature = "wgsl")]
 pub mod gpu;
+mod largest;
 mod layer_norm;
 mod linear;
 mod quantised;
@@ -27,18 +28,21 @@ mod quantised;
     allow(dead_code, reason = "derivatives are for graphs")
 )]
 mod raw;
+mod recording;
 
 pub use activation::{Activation, linear_activated};
 pub use adamw::{AdamW, adamw, sum_of_squares};
 pub use attention::{
-    Mask, Tokens, attention, cached_attention, heads_attention, parts, split_heads,
+    Mask, Place, Tokens, attention, cached_attention, heads_attention, parts, split_heads,
 };
 pub use cross_entropy::{cross_entropy, log_sum_exp};
 pub use embedding::embedding;
 pub use gelu::gelu;
+pub use largest::{Largest, MOST, largest};
 pub use layer_norm::layer_norm;
 pub use linear::{Input, Weight, linear};
 pub use quantised::{
     BLOCKS, CODEBOOK, Codes, FOUR_BIT_BLOCK, bits_of, keeps_four_bits, keeps_halves,
     keeps_quantised, quantised,
 };
+pub use recording::{Recording, overwrite};

@@ -2,9 +2,11 @@
 
 use burn::tensor::{Bool, Int, Tensor, TensorData};
 
+use coca_kernels::{Recording, overwrite};
+
 use crate::{
     Coca, Error, Result,
-    nn::{KeyValues, Mask},
+    nn::{KeyValues, Mask, Place},
 };
 
 /// Everything that one batch of growing texts keeps between steps.
@@ -37,6 +39,12 @@ impl DecodeState {
         self.history.len()
     }
 
+    fn remember(&mut self, tokens: &[Vec<u32>]) {
+        for (history, row) in self.history.iter_mut().zip(tokens) {
+            history.extend_from_slice(row);
+        }
+    }
+
     /// Row i continues from what was row `rows[i]`; rows may be repeated, dropped and reordered (beam search).
     ///
     /// # Errors
@@ -63,6 +71,28 @@ impl DecodeState {
         }
         Ok(())
     }
+}
+
+/// A step of decoding that is run again and again. It belongs to one model and one state, which has to outlive it.
+#[derive(Debug, Default)]
+pub(crate) enum Step {
+    /// There was none yet.
+    #[default]
+    Untried,
+    /// Not on this device.
+    Impossible,
+    Recorded(Box<Recorded>),
+}
+
+#[derive(Debug)]
+pub(crate) struct Recorded {
+    recording: Recording,
+    /// `[rows, 1]`, to be overwritten before each run.
+    ids: Tensor<2, Int>,
+    /// How many tokens are in the caches, to be overwritten too.
+    place: Tensor<1, Int>,
+    /// `[rows, vocabulary]`, of the last run.
+    logits: Tensor<2>,
 }
 
 impl Coca {
@@ -99,20 +129,88 @@ impl Coca {
     pub fn decode(&self, tokens: &[Vec<u32>], state: &mut DecodeState) -> Result<Tensor<2>> {
         let new = self.check_tokens(tokens, state)?;
         let start = state.len();
-        for (history, row) in state.history.iter_mut().zip(tokens) {
-            history.extend_from_slice(row);
-        }
+        state.remember(tokens);
         let device = self.logit_scale.val().device();
         let ids: Vec<i32> = tokens.iter().flatten().map(|&id| id as i32).collect();
         let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [tokens.len(), new]), &device);
         let (unimodal, multimodal) = self.decoding_masks(state, start, &device);
 
-        let x = self.text.decode(ids, &mut state.unimodal, start, &unimodal);
-        let x =
-            self.text_decoder
-                .decode(x, &mut state.multimodal, &state.image, start, &multimodal);
+        let [unimodal, multimodal] = [unimodal, multimodal].map(|mask| Place::Known(start, mask));
+        Ok(self.decode_at(ids, state, &unimodal, &multimodal))
+    }
+
+    /// [`Self::decode`], by running a recorded step again where the device can: one token a row, behind others. Until the
+    /// next step the device keeps the logits.
+    pub(crate) fn decode_again(
+        &self,
+        tokens: &[Vec<u32>],
+        state: &mut DecodeState,
+        step: &mut Step,
+    ) -> Result<Tensor<2>> {
+        let new = self.check_tokens(tokens, state)?;
+        let pad = self.config().text_cfg.pad_id;
+        let padded = |rows: &[Vec<u32>]| rows.iter().flatten().any(|&id| id == pad);
+        // What hides padding is a mask, which a recorded step has none of.
+        if new != 1 || state.is_empty() || padded(tokens) || padded(&state.history) {
+            return self.decode(tokens, state);
+        }
+        if matches!(step, Step::Untried) {
+            *step = match self.record(state) {
+                Some(recorded) => Step::Recorded(Box::new(recorded)),
+                None => Step::Impossible,
+            };
+        }
+        let Step::Recorded(recorded) = step else {
+            return self.decode(tokens, state);
+        };
+        let ids: Vec<i32> = tokens.iter().flatten().map(|&id| id as i32).collect();
+        let written =
+            overwrite(&recorded.ids, &ids) && overwrite(&recorded.place, &[state.len() as i32]);
+        if !written || !recorded.recording.is_of_this_thread() {
+            *step = Step::Impossible;
+            return self.decode(tokens, state);
+        }
+        state.remember(tokens);
+        recorded.recording.run().map_err(Error::Device)?;
+        Ok(recorded.logits.clone())
+    }
+
+    /// A step behind what `state` has.
+    #[allow(unsafe_code, reason = "see there")]
+    fn record(&self, state: &mut DecodeState) -> Option<Recorded> {
+        let device = self.logit_scale.val().device();
+        let ids = vec![0i32; state.rows()];
+        let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [state.rows(), 1]), &device);
+        let place = [state.len() as i32];
+        let place = Tensor::<1, Int>::from_data(TensorData::new(place.to_vec(), [1]), &device);
+        let at = Place::OnDevice(place.clone());
+        let work = || self.decode_at(ids.clone(), state, &at, &at);
+        // SAFETY: the result has the ids and the place, its owner the state and a borrow of this model, which is not
+        // changed meanwhile.
+        let (recording, logits) = unsafe { Recording::new(&place, work) }?;
+        Some(Recorded {
+            recording,
+            ids,
+            place,
+            logits,
+        })
+    }
+
+    /// The logits after the last of `ids` `[rows, n]`, which stand at a place of each decoder.
+    fn decode_at(
+        &self,
+        ids: Tensor<2, Int>,
+        state: &mut DecodeState,
+        unimodal: &Place,
+        multimodal: &Place,
+    ) -> Tensor<2> {
+        let new = ids.dims()[1];
+        let x = self.text.decode(ids, &mut state.unimodal, unimodal);
+        let x = self
+            .text_decoder
+            .decode(x, &mut state.multimodal, &state.image, multimodal);
         let last = x.narrow(1, new - 1, 1).squeeze_dim::<2>(1);
-        Ok(self.text_decoder.logits(last))
+        self.text_decoder.logits(last)
     }
 
     fn check_tokens(&self, tokens: &[Vec<u32>], state: &DecodeState) -> Result<usize> {

@@ -7,8 +7,8 @@ use coca_kernels::Weight;
 use crate::{
     config::ModelConfig,
     nn::{
-        BlockConfig, BlockInit, CrossBlock, KeyValues, LayerNorm, Mask, Projected, ResidualBlock,
-        activation_of, normal, product,
+        BlockConfig, BlockInit, CrossBlock, KeyValues, LayerNorm, Mask, Place, Projected,
+        ResidualBlock, activation_of, normal, product,
     },
     pieces::{Held, Pieces, run_one},
 };
@@ -119,8 +119,7 @@ impl MultimodalTransformer {
         x: Tensor<3>,
         caches: &mut [KeyValues],
         image: &[KeyValues],
-        start: usize,
-        mask: &Mask,
+        place: &Place,
     ) -> Tensor<3> {
         let layers = self
             .resblocks
@@ -129,7 +128,7 @@ impl MultimodalTransformer {
             .zip(caches)
             .zip(image);
         layers.fold(x, |x, (((block, cross), cache), image)| {
-            cross.decode(block.decode(x, cache, start, mask.clone()), image)
+            cross.decode(block.decode(x, cache, place.clone()), image)
         })
     }
 

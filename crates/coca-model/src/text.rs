@@ -7,8 +7,8 @@ use coca_kernels::{Weight, embedding};
 use crate::{
     config::ModelConfig,
     nn::{
-        BlockConfig, BlockInit, KeyValues, LayerNorm, Mask, Transformer, activation_of, normal,
-        product, project,
+        BlockConfig, BlockInit, KeyValues, LayerNorm, Mask, Place, Transformer, activation_of,
+        normal, product, project,
     },
     pieces::{Held, Pieces},
 };
@@ -122,21 +122,23 @@ impl TextTransformer {
         product(self.ln_final.forward(tokens), table, None)
     }
 
-    /// Cached decoding: embeds `ids` `[T, n]` at positions `start..` and runs the blocks over their caches.
+    /// Cached decoding: embeds `ids` `[T, n]` at their place and runs the blocks over their caches.
     pub(crate) fn decode(
         &self,
         ids: Tensor<2, Int>,
         caches: &mut [KeyValues],
-        start: usize,
-        mask: &Mask,
+        place: &Place,
     ) -> Tensor<3> {
         let new = ids.dims()[1];
-        let positions = self.positional_embedding.val().narrow(0, start, new);
-        let x = embedding(self.token_embedding.weight.val(), ids) + positions.unsqueeze();
+        let positions = self.positional_embedding.val();
+        let positions = match place {
+            Place::Known(start, _) => positions.narrow(0, *start, new).unsqueeze(),
+            // One token: recorded steps have no more.
+            Place::OnDevice(place) => embedding(positions, place.clone().unsqueeze()),
+        };
+        let x = embedding(self.token_embedding.weight.val(), ids) + positions;
         let blocks = self.transformer.resblocks.iter().zip(caches);
-        blocks.fold(x, |x, (block, cache)| {
-            block.decode(x, cache, start, mask.clone())
-        })
+        blocks.fold(x, |x, (block, cache)| block.decode(x, cache, place.clone()))
     }
 
     /// Empty caches, one a block.

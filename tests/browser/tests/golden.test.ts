@@ -27,7 +27,7 @@ declare global {
 const test = base.extend<object, { device: Device }>({ device: ["cpu", { option: true, scope: "worker" }] });
 
 const models = ["tiny", "tiny_nopool", "tiny_cascade", "tiny_parallel", "tiny_quickgelu_ls", "tiny_bias"].map((name) => `model_${name}`);
-const allKernels = ["products", "quantised_products", "normalised_products", "lookups", "layer_norms", "attentions", "cached_attentions"];
+const allKernels = ["products", "quantised_products", "normalised_products", "lookups", "largest", "layer_norms", "attentions", "cached_attentions"];
 const checks: readonly [string, readonly string[]][] = [
   ["outputs", models],
   ["outputs_in_fewer_bits", ["model_tiny"]],
@@ -64,6 +64,11 @@ test("every check passes on this device", async ({ page, device }) => {
     for (const kernels of allKernels) {
       const error = await page.evaluate((name) => window.golden.kernels(name), kernels);
       console.log(`${device}, forms of ${gpu ? "GPUs" : "CPUs"}: ${kernels} within ${error.toExponential(1)}`);
+    }
+    if (gpu) {
+      const error = await run("recorded_steps", "model_tiny");
+      console.log(`${device}, steps that were recorded: within ${error.toExponential(1)}`);
+      expect(error).toBeLessThan(1e-3);
     }
   }
   for (const on of device === "webgpu" ? [true, false] : [true]) {

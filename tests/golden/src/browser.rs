@@ -5,8 +5,8 @@ use wasm_bindgen::prelude::*;
 
 use crate::{
     Golden, Outcome, attentions, cached_attentions, cached_equals_uncached, generated_ids,
-    layer_norms, lookups, losses, normalised_products, outputs, outputs_in_fewer_bits, products,
-    quantised_products,
+    largest_of_rows, layer_norms, lookups, losses, normalised_products, outputs,
+    outputs_in_fewer_bits, products, quantised_products,
 };
 
 /// Switches the kernels of the GPU on (as they are at the start) or off.
@@ -57,6 +57,7 @@ impl GoldenDevice {
             "normalised_products" => normalised_products(&self.0).await,
             "cached_attentions" => cached_attentions(&self.0).await,
             "lookups" => lookups(&self.0).await,
+            "largest" => largest_of_rows(&self.0).await,
             "layer_norms" => layer_norms(&self.0).await,
             "attentions" => attentions(&self.0).await,
             _ => Err(format!("there are no kernels {name:?}")),
@@ -64,7 +65,7 @@ impl GoldenDevice {
         checked.map(|checked| checked.error)
     }
 
-    /// Runs `outputs`, `outputs_in_fewer_bits`, `losses`, `cached_equals_uncached` or `generated_ids` on the two files of a model; gives the
+    /// Runs `outputs`, `outputs_in_fewer_bits`, `losses`, `cached_equals_uncached`, `recorded_steps` or `generated_ids` on the two files of a model; gives the
     /// largest error, and for ids, which are equal or an error, the number of calls.
     pub async fn check(&self, name: String, json: Vec<u8>, weights: Vec<u8>) -> Outcome<f32> {
         let golden = Golden::new(&json, weights)?;
@@ -72,7 +73,8 @@ impl GoldenDevice {
             "outputs" => outputs(&golden, &self.0).await,
             "outputs_in_fewer_bits" => outputs_in_fewer_bits(&golden, &self.0).await,
             "losses" => losses(&golden, &self.0).await,
-            "cached_equals_uncached" => cached_equals_uncached(&golden, &self.0).await,
+            "cached_equals_uncached" => cached_equals_uncached(&golden, &self.0, false).await,
+            "recorded_steps" => cached_equals_uncached(&golden, &self.0, true).await,
             "generated_ids" => generated_ids(&golden, &self.0)
                 .await
                 .map(|calls| calls as f32),

@@ -1,12 +1,20 @@
 //! The key–value cache.
 
 use burn::tensor::Device;
+use coca_model::generate::Decoder;
+use coca_model::tasks::CocaDecoder;
 
 use crate::{Golden, Outcome, compare, golden::id_tensor};
 
 /// Feeds each text token by token, and in two uneven pieces, and compares the logits of every step with the uncached
 /// forward pass over the text so far.
-pub async fn cached_equals_uncached(golden: &Golden, device: &Device) -> Outcome<f32> {
+///
+/// Then by the decoder of the tasks, which records a step where that pays, and has to with `must_record`.
+pub async fn cached_equals_uncached(
+    golden: &Golden,
+    device: &Device,
+    must_record: bool,
+) -> Outcome<f32> {
     let text = |error: coca_model::Error| error.to_string();
     let model = golden.model(device)?;
     let rows = golden.ids("in.text")?;
@@ -56,6 +64,20 @@ pub async fn cached_equals_uncached(golden: &Golden, device: &Device) -> Outcome
             let name = format!("logits after {start} tokens");
             worst = worst.max(compare::values(&name, &actual, &expected[start - 1], 1e-4)?);
         }
+    }
+    let mut decoder = CocaDecoder::new(&model, tokens, length).map_err(text)?;
+    let mut recorded = 0;
+    for (at, expected) in expected.iter().enumerate() {
+        let new: Vec<Vec<u32>> = rows.iter().map(|row| vec![row[at]]).collect();
+        decoder.feed(&new).map_err(text)?;
+        recorded += usize::from(decoder.is_recorded());
+        let actual = decoder.logits().await.map_err(text)?;
+        let name = format!("logits of the decoder after {} tokens", at + 1);
+        worst = worst.max(compare::values(&name, &actual, expected, 1e-4)?);
+    }
+    println!("{recorded} of {length} steps were recorded");
+    if must_record && recorded == 0 {
+        return Err("no step was recorded".into());
     }
     Ok(worst)
 }

@@ -18,8 +18,8 @@ pub use decoding::cached_equals_uncached;
 pub use generate::generated_ids;
 pub use golden::Golden;
 pub use kernels::{
-    Checked, attentions, cached_attentions, layer_norms, lookups, normalised_products, products,
-    quantised_products,
+    Checked, attentions, cached_attentions, largest_of_rows, layer_norms, lookups,
+    normalised_products, products, quantised_products,
 };
 #[cfg(not(target_arch = "wasm32"))]
 pub use model::gradients;

@@ -8,8 +8,8 @@ use std::sync::{Mutex, PoisonError};
 
 use burn::tensor::Device;
 use coca_golden::{
-    Checked, Outcome, attentions, cached_attentions, layer_norms, lookups, normalised_products,
-    products, quantised_products,
+    Checked, Outcome, attentions, cached_attentions, largest_of_rows, layer_norms, lookups,
+    normalised_products, products, quantised_products,
 };
 use device::device;
 use pollster::block_on;
@@ -94,6 +94,11 @@ fn attention_over_a_cache_in_double_precision() {
 #[test]
 fn rows_of_fewer_bits_in_double_precision() {
     check("lookup", async |device| lookups(device).await);
+}
+
+#[test]
+fn the_largest_of_rows() {
+    check("largest", async |device| largest_of_rows(device).await);
 }
 
 #[test]

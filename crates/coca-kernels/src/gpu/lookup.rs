@@ -1,8 +1,6 @@
 //! Rows of a quantised table.
 
-use std::any::Any;
-
-use burn::backend::{BackendTensor, DispatchTensor, DispatchTensorKind};
+use burn::backend::DispatchTensor;
 use burn::tensor::{DType, Shape};
 use burn_cubecl::tensor::CubeTensor;
 
@@ -10,21 +8,14 @@ use super::layer_norm::grid;
 use super::product::Elements;
 use super::program::{Program, launch, parameters};
 use super::text::{codes, input, nibbles, output};
-use super::{contiguous, empty, quantised_anyway};
+use super::{contiguous, empty, integers, quantised_anyway};
 use crate::quantised::FOUR_BIT_BLOCK;
 
 /// The rows that `ids` `[B, L]` name, `[B, L, width]` in 32 bits; none if the kernel cannot take these tensors. Also while the
 /// kernels are switched off: nothing else widens four bits.
 pub fn lookup(table: &DispatchTensor, ids: &DispatchTensor) -> Option<CubeTensor> {
     let (values, scales, elements) = quantised_anyway(table)?;
-    let DispatchTensorKind::Cube(BackendTensor::Int(ids)) = &ids.kind else {
-        return None;
-    };
-    let ids = (ids as &dyn Any).downcast_ref::<CubeTensor>()?;
-    if !matches!(ids.dtype, DType::I32 | DType::U32) {
-        return None;
-    }
-    let ids = contiguous(ids.clone());
+    let ids = contiguous(integers(ids)?);
     let in_word = if elements == Elements::Fours { 8 } else { 4 };
     let fours = values.meta.shape()[1] * in_word / 4;
     let shape: Vec<usize> = ids

@@ -6,13 +6,15 @@
 //! needs subgroups, which wgpu does not offer in a browser.
 
 mod attention;
+mod largest;
 mod layer_norm;
 mod lookup;
 mod product;
 mod program;
 mod text;
 
-pub(crate) use attention::{Cache, Part, Seen, attention};
+pub(crate) use attention::{Cache, Part, Seen, Start, attention};
+pub(crate) use largest::largest;
 pub(crate) use layer_norm::layer_norm;
 pub(crate) use lookup::lookup;
 use product::Elements;
@@ -25,7 +27,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use crate::quantised::{FOUR_BIT_BLOCK, bits_of, block_of};
 use burn::backend::{
     BackendTensor, Cube, DispatchAutodiffContext, DispatchTensor, DispatchTensorKind,
-    tensor::FloatTensor,
+    tensor::{FloatTensor, IntTensor},
 };
 use burn::tensor::{DType, Shape};
 use burn_cubecl::{
@@ -57,6 +59,11 @@ pub fn choose(forms: Forms) {
 /// For all devices and threads: it is for tests and measurements that compare the two.
 pub fn enable(on: bool) {
     ENABLED.store(on, Ordering::Relaxed);
+}
+
+/// Whether there are kernels for tensors of this device.
+pub(crate) fn takes(tensor: &CubeTensor) -> bool {
+    ENABLED.load(Ordering::Relaxed) && tensor.client.name() == "wgpu<wgsl>"
 }
 
 /// The tensors of burn's backend, if the kernels can take all of them: floating point numbers of 32 or 16 bits on a
@@ -124,6 +131,15 @@ pub(crate) fn words(tensor: &DispatchTensor) -> Option<CubeTensor> {
     (mask.dtype.size() == 4).then(|| mask.clone())
 }
 
+/// An integer tensor of burn's backend, if its elements have 32 bits.
+pub(crate) fn integers(tensor: &DispatchTensor) -> Option<CubeTensor> {
+    let DispatchTensorKind::Cube(BackendTensor::Int(integers)) = &tensor.kind else {
+        return None;
+    };
+    let integers = (integers as &dyn Any).downcast_ref::<CubeTensor>()?;
+    matches!(integers.dtype, DType::I32 | DType::U32).then(|| integers.clone())
+}
+
 /// The tensor of burn's backend, without another hold on it.
 ///
 /// # Panics
@@ -151,6 +167,18 @@ pub(crate) fn wrap(tensor: CubeTensor) -> DispatchTensor {
     }
 }
 
+/// The same for integers.
+pub(crate) fn wrap_integers(tensor: CubeTensor) -> DispatchTensor {
+    let tensor: Box<dyn Any> = Box::new(tensor);
+    let Ok(tensor) = tensor.downcast::<IntTensor<Cube>>() else {
+        unreachable!("the inputs were of this type")
+    };
+    DispatchTensor {
+        kind: DispatchTensorKind::Cube(BackendTensor::Int(*tensor)),
+        autodiff: Default::default(),
+    }
+}
+
 /// A tensor to write to, its elements one behind the other.
 fn empty(like: &CubeTensor, shape: Shape, dtype: DType) -> CubeTensor {
     empty_device_contiguous_dtype(like.client.clone(), like.device.clone(), shape, dtype)
@@ -162,7 +190,7 @@ pub(crate) fn contiguous(tensor: CubeTensor) -> CubeTensor {
 }
 
 /// Whether the device computes on a CPU: there blocks in registers pay more than threads and shared memory.
-fn is_software(tensor: &CubeTensor) -> bool {
+pub(crate) fn is_software(tensor: &CubeTensor) -> bool {
     let forms = FORMS.load(Ordering::Relaxed);
     if forms == Forms::OfDevice as u8 {
         return tensor.client.properties().identity.physical.is_none();

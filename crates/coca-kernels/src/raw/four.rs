@@ -7,10 +7,10 @@
 
 #[cfg(target_arch = "wasm32")]
 use core::arch::wasm32::{
-    f32x4_add, f32x4_convert_i32x4, f32x4_mul, f32x4_splat, i16x8_extend_high_i8x16,
-    i16x8_extend_low_i8x16, i32x4_add, i32x4_dot_i16x8, i32x4_extend_high_i16x8,
-    i32x4_extend_low_i16x8, i32x4_shuffle, i32x4_splat, v128, v128_load, v128_load32_splat,
-    v128_store,
+    f32x4_add, f32x4_convert_i32x4, f32x4_extract_lane, f32x4_mul, f32x4_splat,
+    i16x8_extend_high_i8x16, i16x8_extend_low_i8x16, i32x4_add, i32x4_dot_i16x8,
+    i32x4_extend_high_i16x8, i32x4_extend_low_i16x8, i32x4_shuffle, i32x4_splat, v128, v128_load,
+    v128_load32_splat, v128_store,
 };
 
 /// Four numbers.
@@ -89,6 +89,13 @@ impl Four {
     #[inline(always)]
     pub fn plus_product(self, x: Self, y: Self) -> Self {
         Self(f32x4_add(self.0, f32x4_mul(x.0, y.0)))
+    }
+
+    /// The sum of the four.
+    #[inline(always)]
+    pub fn total(self) -> f32 {
+        let pairs = f32x4_add(self.0, i32x4_shuffle::<2, 3, 0, 1>(self.0, self.0));
+        f32x4_extract_lane::<0>(pairs) + f32x4_extract_lane::<1>(pairs)
     }
 
     /// Rows become columns.
@@ -232,6 +239,11 @@ impl Four {
 
     pub fn plus_product(self, x: Self, y: Self) -> Self {
         Self(std::array::from_fn(|i| self.0[i] + x.0[i] * y.0[i]))
+    }
+
+    pub fn total(self) -> f32 {
+        let [a, b, c, d] = self.0;
+        (a + c) + (b + d)
     }
 
     pub fn transpose(rows: [Self; 4]) -> [Self; 4] {

@@ -40,6 +40,10 @@ const BLOCK: usize = 128;
 const FEW: usize = 3;
 /// Result columns from which a product of few rows runs along the rows of `b`.
 const WIDE: usize = 128;
+/// Rows of the second factor that a product of few rows reads at a time.
+const STREAMS: usize = 4;
+/// Rows from one such stream to the next, where there are so many; always odd.
+const APART: usize = 65;
 
 /// How the elements of `b` lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -351,48 +355,72 @@ unsafe fn straight<const R: usize, const C: usize>(depth: usize, a: Rows, b: Row
     }
 }
 
-/// Few rows, `b` as its columns lie: they stream past one behind the other, which is how memory is fastest. (Four at a time
-/// come at less than half of that rate where they come from memory, and no faster where they come from a cache.)
+/// Few rows, `b` as its columns lie: [`STREAMS`] of them stream past at a time, from places far apart.
+///
+/// One stream alone leaves memory idle whenever it comes to another page. Neighbours at a time are no better, as they share
+/// pages. An odd distance keeps streams of rows shorter than a page from coming to its end all at once.
 ///
 /// # Safety
 /// As [`multiply`].
 unsafe fn few_by_columns([rows, columns, depth]: [usize; 3], out: Target, a: Rows, b: Rows) {
-    for column in 0..columns {
-        for row in 0..rows {
-            // SAFETY: by contract.
-            unsafe {
-                let value = dot(depth, a.at(row, 0).start, b.at(column, 0).start);
-                out.put_one(row, column, value);
+    let mut first = 0;
+    while first < columns {
+        let apart = APART.min((columns - first) / STREAMS);
+        // SAFETY: by contract; the last of the streams ends before `columns`.
+        unsafe {
+            if apart == 0 {
+                for row in 0..rows {
+                    let [sum] = dots(depth, a.at(row, 0).start, b.at(first, 0), 0);
+                    out.put_one(row, first, sum);
+                }
+                first += 1;
+                continue;
             }
+            // The odd number at or below it.
+            let apart = (apart - 1) | 1;
+            for column in first..first + apart {
+                let b = b.at(column, 0);
+                for row in 0..rows {
+                    let sums: [f32; STREAMS] = dots(depth, a.at(row, 0).start, b, apart);
+                    for (stream, sum) in sums.into_iter().enumerate() {
+                        out.put_one(row, column + stream * apart, sum);
+                    }
+                }
+            }
+            first += STREAMS * apart;
         }
     }
 }
 
-/// Σ a b
+/// Σ a b for `N` rows of `b` that lie `apart` rows from each other.
 ///
 /// # Safety
-/// Both have `depth` numbers.
+/// `a` and each of the rows have `depth` numbers.
 #[inline(always)]
-unsafe fn dot(depth: usize, a: *const f32, b: *const f32) -> f32 {
-    const VECTORS: usize = 4;
-    let mut sums = [Four::zero(); VECTORS];
+unsafe fn dots<const N: usize>(depth: usize, a: *const f32, b: Rows, apart: usize) -> [f32; N] {
+    /// Vectors that are read of a row before the next has its turn: a line of the caches.
+    const LINE: usize = 4;
+    let mut sums = [[Four::zero(); 2]; N];
     let mut k = 0;
     // SAFETY: by contract.
     unsafe {
-        while k + 4 * VECTORS <= depth {
-            for (vector, sum) in sums.iter_mut().enumerate() {
-                let at = k + 4 * vector;
-                *sum = sum.plus_product(Four::load(a.add(at)), Four::load(b.add(at)));
+        let starts: [*const f32; N] = std::array::from_fn(|row| b.at(row * apart, 0).start);
+        while k + 4 * LINE <= depth {
+            let x: [Four; LINE] = std::array::from_fn(|i| Four::load(a.add(k + 4 * i)));
+            for (sums, start) in sums.iter_mut().zip(starts) {
+                for (i, &x) in x.iter().enumerate() {
+                    sums[i % 2] = sums[i % 2].plus_product(x, Four::load(start.add(k + 4 * i)));
+                }
             }
-            k += 4 * VECTORS;
+            k += 4 * LINE;
         }
-        let [first, second, third, fourth] = sums;
-        let [a0, a1, a2, a3] = first.plus(second).plus(third.plus(fourth)).to_array();
-        let mut total = (a0 + a1) + (a2 + a3);
+        let mut totals = sums.map(|[even, odd]| even.plus(odd).total());
         for k in k..depth {
-            total += *a.add(k) * *b.add(k);
+            for (total, start) in totals.iter_mut().zip(starts) {
+                *total += *a.add(k) * *start.add(k);
+            }
         }
-        total
+        totals
     }
 }
 
@@ -463,7 +491,7 @@ mod tests {
 
     #[test]
     fn every_shape_is_the_product() {
-        let sizes = [1, 2, 3, 4, 5, 7, 8, 9, 13, 17, 130];
+        let sizes = [1, 2, 3, 4, 5, 7, 8, 9, 13, 17, 130, 271];
         for rows in sizes {
             for columns in sizes {
                 for depth in [0, 1, 3, 4, 8, 21, 515] {

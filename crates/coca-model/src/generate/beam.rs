@@ -1,8 +1,6 @@
 //! Beam search, with the bookkeeping of transformers' `BeamSearchScorer`, which open_clip 3.3.0 uses.
 
-use coca_kernels::log_sum_exp;
-
-use super::decoder::{Decoder, Logits};
+use super::decoder::{Choices, Decoder, Row};
 use super::options::Beams;
 use super::run::{End, Event, Generated, OnEvent, Run, Text};
 use crate::{Error, Result};
@@ -23,8 +21,9 @@ pub(super) async fn decode<D: Decoder>(
     let mut rows_per_image = 1;
     let mut length = run.prefix_length;
     loop {
-        let logits = Logits::next(decoder, &tokens, run.largest_id()).await?;
-        let rows: Vec<&[f32]> = logits.rows().collect();
+        let wanted = run.wanted(2 * width);
+        let choices = Choices::next(decoder, &tokens, run.largest_id(), wanted).await?;
+        let rows = choices.rows();
         for (search, rows) in searches.iter_mut().zip(rows.chunks(rows_per_image)) {
             search.step(run, rows)?;
         }
@@ -147,12 +146,12 @@ impl Search {
         beam.map_or((0, 0), |beam| (beam.parent, beam.text.last()))
     }
 
-    /// Extends the beams by a token; `logits` has a row for each of them, and may have more.
-    fn step(&mut self, run: &Run<'_>, logits: &[&[f32]]) -> Result<()> {
+    /// Extends the beams by a token; `choices` has a row for each of them, and may have more.
+    fn step(&mut self, run: &Run<'_>, choices: &[Row<'_>]) -> Result<()> {
         if self.done {
             return Ok(());
         }
-        let candidates = self.candidates(run, logits);
+        let candidates = self.candidates(run, choices);
         let Some(best) = candidates.first().map(|candidate| candidate.score) else {
             return Err(Error::Input(
                 "no token is left to choose: the vocabulary has only special tokens".into(),
@@ -185,24 +184,26 @@ impl Search {
     }
 
     /// The best `2 * width` continuations, best first: enough for `width` beams even if every beam may end here.
-    fn candidates(&self, run: &Run<'_>, logits: &[&[f32]]) -> Vec<Candidate> {
+    fn candidates(&self, run: &Run<'_>, choices: &[Row<'_>]) -> Vec<Candidate> {
         let mut best = Best {
             limit: 2 * self.width,
             candidates: vec![],
         };
-        for (parent, (beam, logits)) in self.beams.iter().zip(logits).enumerate() {
-            let log_total = log_sum_exp(logits);
-            let mut scores = run.scores(logits, log_total);
+        for (parent, (beam, choices)) in self.beams.iter().zip(choices).enumerate() {
+            let mut scores = run.scores(choices);
             run.processors.apply(beam.text.ids(), &mut scores);
-            for ((id, score), logit) in (0u32..).zip(scores).zip(*logits) {
-                let score = beam.score + score as f64;
+            for (id, score) in (0u32..).zip(scores) {
                 best.offer(Candidate {
                     parent,
                     id,
-                    score,
-                    log_prob: *logit as f64 - log_total,
+                    score: beam.score + f64::from(score),
+                    log_prob: 0.0,
                 });
             }
+        }
+        for candidate in &mut best.candidates {
+            let choices = &choices[candidate.parent];
+            candidate.log_prob = choices.logit(candidate.id) - choices.log_total();
         }
         best.candidates
     }

@@ -1,6 +1,8 @@
 //! A made-up model: each row is an image number and a history, from which the logits follow.
 
-use super::{Decoder, SpecialIds};
+use coca_kernels::{Largest, log_sum_exp};
+
+use super::{Best, Decoder, SpecialIds};
 use crate::Result;
 
 pub const VOCAB: usize = 6;
@@ -32,6 +34,8 @@ pub struct Mock {
     /// Added to the logit of the end token.
     pub end_bias: f32,
     pub steps: usize,
+    /// Whether it gives the largest logits by themselves.
+    pub finds_best: bool,
 }
 
 impl Mock {
@@ -41,6 +45,7 @@ impl Mock {
             vocab: VOCAB,
             end_bias: 0.0,
             steps: 0,
+            finds_best: false,
         }
     }
 
@@ -51,7 +56,7 @@ impl Mock {
         }
     }
 
-    pub fn logits(&self, image: u64, history: &[u32]) -> Vec<f32> {
+    pub fn logits_after(&self, image: u64, history: &[u32]) -> Vec<f32> {
         let mut logits = logits_of(image, history, self.vocab);
         logits[SPECIAL.end as usize] += self.end_bias;
         logits
@@ -59,7 +64,7 @@ impl Mock {
 }
 
 impl Decoder for Mock {
-    async fn advance(&mut self, tokens: &[Vec<u32>]) -> Result<Vec<f32>> {
+    fn feed(&mut self, tokens: &[Vec<u32>]) -> Result<()> {
         assert_eq!(tokens.len(), self.rows.len());
         assert!(
             tokens
@@ -70,11 +75,35 @@ impl Decoder for Mock {
         for (row, new) in self.rows.iter_mut().zip(tokens) {
             row.1.extend(new);
         }
-        Ok(self
-            .rows
-            .iter()
-            .flat_map(|(image, history)| self.logits(*image, history))
+        Ok(())
+    }
+
+    async fn logits(&mut self) -> Result<Vec<f32>> {
+        let rows = self.rows.iter();
+        Ok(rows
+            .flat_map(|(image, history)| self.logits_after(*image, history))
             .collect())
+    }
+
+    async fn best(&mut self, count: usize) -> Result<Option<Best>> {
+        if !self.finds_best {
+            return Ok(None);
+        }
+        let of_row = |(image, history): &(u64, Vec<u32>)| {
+            let logits = self.logits_after(*image, history);
+            let mut found: Vec<(u32, f32)> = (0..).zip(logits.iter().copied()).collect();
+            found.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+            found.truncate(count);
+            Largest {
+                found,
+                log_sum_exp: log_sum_exp(&logits) as f32,
+                is_finite: true,
+            }
+        };
+        Ok(Some(Best {
+            rows: self.rows.iter().map(of_row).collect(),
+            vocab: self.vocab,
+        }))
     }
 
     fn select(&mut self, rows: &[usize]) -> Result<()> {

@@ -13,7 +13,7 @@ mod sampling;
 mod score;
 mod single;
 
-pub use decoder::Decoder;
+pub use decoder::{Best, Decoder};
 pub use options::{Beams, GenerateOptions, Length, Sampling, Strategy};
 pub use run::{End, Event, Generated, OnEvent, Prompt, SpecialIds, TokenEvent};
 pub use sampling::probabilities;

@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 
+use super::decoder::Row;
 use super::options::GenerateOptions;
 use super::processors::Processors;
 use crate::{Error, Result};
@@ -220,13 +221,16 @@ impl<'a> Run<'a> {
     }
 
     /// What the processors change and beams sum up: log-probabilities; the logits themselves in open_clip's mode.
-    /// `log_total` is the [`log_sum_exp`](coca_kernels::log_sum_exp()) of the logits.
-    pub fn scores(&self, logits: &[f32], log_total: f64) -> Vec<f32> {
-        let shift = if self.compat { 0.0 } else { log_total };
-        logits
-            .iter()
-            .map(|&logit| (logit as f64 - shift) as f32)
-            .collect()
+    pub fn scores(&self, row: &Row<'_>) -> Vec<f32> {
+        row.scores(if self.compat { 0.0 } else { row.log_total() })
+    }
+
+    /// How many of the largest logits a choice among the `kept` best needs, the ids that are never chosen counted in;
+    /// none if it needs all.
+    pub fn wanted(&self, kept: usize) -> Option<usize> {
+        let processors = &self.processors;
+        // A penalty can take any id that the text has out of the best.
+        (processors.repetition_penalty == 1.0).then(|| kept + processors.excluded.len() + 1)
     }
 
     /// Whether and why a text ends here.

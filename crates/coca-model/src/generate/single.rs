@@ -1,8 +1,6 @@
 //! Greedy and sampled decoding: one continuation per row.
 
-use coca_kernels::log_sum_exp;
-
-use super::decoder::{Decoder, Logits};
+use super::decoder::{Choices, Decoder};
 use super::options::Sampling;
 use super::run::{End, Event, Generated, OnEvent, Run, Text};
 use super::sampling::{draw, probabilities};
@@ -20,14 +18,25 @@ pub(super) async fn decode<D: Decoder>(
     let mut tokens: Vec<Vec<u32>> = run.prefixes.iter().map(|ids| ids.to_vec()).collect();
     let mut aborted = false;
     while ends.contains(&None) && !aborted {
-        let logits = Logits::next(decoder, &tokens, run.largest_id()).await?;
-        for (row, logits) in logits.rows().enumerate() {
+        let wanted = wanted(run, sampling);
+        let mut choices = Choices::next(decoder, &tokens, run.largest_id(), wanted).await?;
+        let cut = |choices: &Choices| {
+            let mut rows = choices.rows().into_iter().zip(&texts);
+            rows.any(|(row, text)| {
+                let mut scores = run.scores(&row);
+                run.processors.apply(text.ids(), &mut scores);
+                is_cut_short(&scores, sampling)
+            })
+        };
+        if matches!(choices, Choices::Best(_)) && sampling.is_some() && cut(&choices) {
+            choices = Choices::all(decoder, tokens.len(), run.largest_id()).await?;
+        }
+        for (row, choices) in choices.rows().into_iter().enumerate() {
             if ends[row].is_some() {
                 continue;
             }
-            let log_total = log_sum_exp(logits);
-            let id = choose(run, sampling, &texts[row], run.scores(logits, log_total))?;
-            let log_prob = logits[id as usize] as f64 - log_total;
+            let id = choose(run, sampling, &texts[row], run.scores(&choices))?;
+            let log_prob = choices.logit(id) - choices.log_total();
             texts[row].push(id, log_prob);
             ends[row] = run.end_of(&texts[row]);
             if on_event(run.token_event(row, id, log_prob)).is_break() {
@@ -42,6 +51,31 @@ pub(super) async fn decode<D: Decoder>(
     let finish =
         |(text, end): (Text, Option<End>)| run.generated(text, end.unwrap_or(End::Aborted));
     Ok(texts.into_iter().zip(ends).map(finish).collect())
+}
+
+/// How many of the largest logits the choice needs; none if it needs all: in open_clip's mode, to force the end token,
+/// and for random choice among all tokens.
+fn wanted(run: &Run<'_>, sampling: Option<&Sampling>) -> Option<usize> {
+    match sampling {
+        _ if run.compat => None,
+        None => run.wanted(1),
+        // One more, to see whether others are equal to the last.
+        Some(sampling) => run.wanted(sampling.top_k? + 1),
+    }
+}
+
+/// Whether tokens beyond the largest logits may be equal to the last that top-k keeps, and are kept with it.
+fn is_cut_short(scores: &[f32], sampling: Option<&Sampling>) -> bool {
+    let Some(kept) = sampling.and_then(|sampling| sampling.top_k) else {
+        return false;
+    };
+    let mut there: Vec<f32> = scores
+        .iter()
+        .copied()
+        .filter(|score| *score > f32::NEG_INFINITY)
+        .collect();
+    there.sort_by(|a, b| b.total_cmp(a));
+    there.get(kept.saturating_sub(1)) == there.last()
 }
 
 /// The next token of a text, by the scores that the processors have not changed yet.

@@ -55,7 +55,7 @@ fn strategies() -> Vec<Strategy> {
 fn log_prob_of(mock: &Mock, image: u64, ids: &[u32]) -> f64 {
     (1..ids.len())
         .map(|n| {
-            let logits = mock.logits(image, &ids[..n]);
+            let logits = mock.logits_after(image, &ids[..n]);
             let total: f64 = logits.iter().map(|&l| (l as f64).exp()).sum();
             logits[ids[n] as usize] as f64 - total.ln()
         })
@@ -72,7 +72,7 @@ fn greedy_takes_the_best_token_until_the_end_token() {
     );
     for (image, text) in (0..).zip(&texts) {
         for n in 1..text.ids.len() {
-            let logits = mock.logits(image, &text.ids[..n]);
+            let logits = mock.logits_after(image, &text.ids[..n]);
             let allowed = |id: &u32| ![SPECIAL.start, SPECIAL.pad].contains(id);
             let best = (0..VOCAB as u32)
                 .filter(allowed)
@@ -445,11 +445,39 @@ fn what_cannot_be_generated_is_refused() {
 }
 
 #[test]
+fn the_largest_logits_give_what_all_of_them_give() {
+    let images: Vec<u64> = (0..20).collect();
+    for strategy in strategies() {
+        for (openclip_compat, repetition_penalty) in [(false, 1.0), (true, 1.0), (false, 1.3)] {
+            let options = GenerateOptions {
+                openclip_compat,
+                repetition_penalty,
+                min_length: Length::Total(4),
+                ..with(strategy.clone(), 9)
+            };
+            let all = run(&mut Mock::new(&images), &options).unwrap();
+            let mut finder = Mock {
+                finds_best: true,
+                ..Mock::new(&images)
+            };
+            let best = run(&mut finder, &options).unwrap();
+            for (all, best) in all.iter().zip(best) {
+                assert_eq!((&all.ids, all.end), (&best.ids, best.end));
+                assert!((all.log_prob - best.log_prob).abs() < CLOSE * 10.0);
+            }
+        }
+    }
+}
+
+#[test]
 fn garbage_from_the_device_is_an_error_not_a_text() {
     struct Broken;
     impl Decoder for Broken {
-        async fn advance(&mut self, tokens: &[Vec<u32>]) -> Result<Vec<f32>> {
-            Ok(vec![f32::NAN; tokens.len() * VOCAB])
+        fn feed(&mut self, _: &[Vec<u32>]) -> Result<()> {
+            Ok(())
+        }
+        async fn logits(&mut self) -> Result<Vec<f32>> {
+            Ok(vec![f32::NAN; VOCAB])
         }
         fn select(&mut self, _: &[usize]) -> Result<()> {
             Ok(())

@@ -8,7 +8,8 @@ use std::ops::Range;
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, activation::softmax};
 use coca_kernels::{
-    Input, Mask, Tokens, Weight, attention, cached_attention, heads_attention, parts, split_heads,
+    Input, Mask, Place, Tokens, Weight, attention, cached_attention, heads_attention, parts,
+    split_heads,
 };
 
 use crate::indices;
@@ -141,13 +142,12 @@ impl MultiheadAttention {
             .forward_onto(attention(tokens, self.heads, mask), residual)
     }
 
-    /// The same for new tokens `[B, n, width]` that stand at `start..` of a cache, which they are added to.
+    /// The same for new tokens `[B, n, width]` that stand at a place of a cache, which they are added to.
     pub(crate) fn cached_self_attention(
         &self,
         x: Input<3>,
         cache: &mut KeyValues,
-        start: usize,
-        mask: Mask,
+        place: Place,
         residual: Option<Tensor<3>>,
     ) -> Tensor<3> {
         let packed = match &self.in_proj_weight {
@@ -161,7 +161,7 @@ impl MultiheadAttention {
         };
         let cache = [&mut cache.keys, &mut cache.values];
         self.out_proj
-            .forward_onto(cached_attention(packed, cache, start, mask), residual)
+            .forward_onto(cached_attention(packed, cache, place), residual)
     }
 
     /// Queries, keys and values beside each other, `[B, L, 3 width]`.

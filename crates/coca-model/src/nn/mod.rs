@@ -8,7 +8,7 @@ mod mlp;
 mod resblock;
 
 pub(crate) use attention::{KeyValues, MultiheadAttention, Projected};
-pub(crate) use coca_kernels::Mask;
+pub(crate) use coca_kernels::{Mask, Place};
 pub(crate) use init::{BlockInit, constant, normal, uniform};
 pub(crate) use layer_norm::LayerNorm;
 pub(crate) use linear::{product, project};

@@ -2,7 +2,7 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
-use coca_kernels::{Activation, Mask};
+use coca_kernels::{Activation, Mask, Place};
 
 use crate::pieces::{Held, Pieces, run_one};
 
@@ -88,18 +88,11 @@ impl ResidualBlock {
         feed_forward(x, &self.ln_2, &self.mlp, &self.ls_2)
     }
 
-    /// One step of cached decoding: `x` is `[B, n, width]` at positions `start..start + n` of the cache.
-    pub(crate) fn decode(
-        &self,
-        x: Tensor<3>,
-        cache: &mut KeyValues,
-        start: usize,
-        mask: Mask,
-    ) -> Tensor<3> {
+    /// One step of cached decoding: `x` is `[B, n, width]` at a place of the cache.
+    pub(crate) fn decode(&self, x: Tensor<3>, cache: &mut KeyValues, place: Place) -> Tensor<3> {
         let normal = self.ln_1.before(x.clone());
         let x = joined(x, &self.ls_1, |x| {
-            self.attn
-                .cached_self_attention(normal, cache, start, mask, x)
+            self.attn.cached_self_attention(normal, cache, place, x)
         });
         feed_forward(x, &self.ln_2, &self.mlp, &self.ls_2)
     }

@@ -3,10 +3,12 @@
 use std::ops::Range;
 
 use burn::tensor::Tensor;
+use coca_kernels::largest;
 
 use super::{EncodedImages, Predictor, readback};
-use crate::generate::{Decoder, Prompt};
-use crate::{Coca, DecodeState, Result};
+use crate::decoding::Step;
+use crate::generate::{Best, Decoder, Prompt};
+use crate::{Coca, DecodeState, Error, Result};
 
 /// Memory that the caches of one batch of texts may take.
 const CACHE_BYTES: usize = 256 << 20;
@@ -16,8 +18,12 @@ const MAX_ROWS: usize = 64;
 /// The multimodal text decoder with a key-value cache, as [`generate`](crate::generate::generate) takes it.
 #[derive(Debug)]
 pub struct CocaDecoder<'a> {
+    /// Before what it uses, so that it is gone first.
+    step: Step,
     model: &'a Coca,
     state: DecodeState,
+    /// After what was fed last.
+    logits: Option<Tensor<2>>,
 }
 
 impl<'a> CocaDecoder<'a> {
@@ -27,18 +33,50 @@ impl<'a> CocaDecoder<'a> {
     /// [`Error::Input`](crate::Error::Input) if the capacity is 0 or above the context length.
     pub fn new(model: &'a Coca, image_tokens: Tensor<3>, capacity: usize) -> Result<Self> {
         Ok(Self {
+            step: Step::default(),
             model,
             state: model.start_decoding(image_tokens, capacity)?,
+            logits: None,
         })
+    }
+
+    /// Whether its steps are recorded work that runs again.
+    pub fn is_recorded(&self) -> bool {
+        matches!(self.step, Step::Recorded(_))
+    }
+
+    fn fed(&self) -> Result<Tensor<2>> {
+        let nothing = || Error::Input("nothing was fed to the decoder".into());
+        self.logits.clone().ok_or_else(nothing)
     }
 }
 
 impl Decoder for CocaDecoder<'_> {
-    async fn advance(&mut self, tokens: &[Vec<u32>]) -> Result<Vec<f32>> {
-        readback::values(self.model.decode(tokens, &mut self.state)?).await
+    fn feed(&mut self, tokens: &[Vec<u32>]) -> Result<()> {
+        let logits = self
+            .model
+            .decode_again(tokens, &mut self.state, &mut self.step)?;
+        self.logits = Some(logits);
+        Ok(())
+    }
+
+    async fn logits(&mut self) -> Result<Vec<f32>> {
+        readback::values(self.fed()?).await
+    }
+
+    async fn best(&mut self, count: usize) -> Result<Option<Best>> {
+        let logits = self.fed()?;
+        let vocab = logits.dims()[1];
+        match largest(logits, count).await {
+            None => Ok(None),
+            Some(Ok(rows)) => Ok(Some(Best { rows, vocab })),
+            Some(Err(error)) => Err(Error::Device(error)),
+        }
     }
 
     fn select(&mut self, rows: &[usize]) -> Result<()> {
+        // The rows move to other memory, and beam search moves them again and again.
+        self.step = Step::Impossible;
         self.state.select(rows)
     }
 }

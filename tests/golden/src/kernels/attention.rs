@@ -1,7 +1,9 @@
 //! Attention.
 
 use burn::tensor::{Bool, DType, Device, Tensor, TensorData};
-use coca_kernels::{Mask, Tokens, attention, cached_attention, heads_attention, split_heads};
+use coca_kernels::{
+    Mask, Place, Tokens, attention, cached_attention, heads_attention, split_heads,
+};
 
 use super::{Checked, close, poison, tensor, types};
 use crate::Outcome;
@@ -213,7 +215,8 @@ pub async fn cached_attentions(device: &Device) -> Outcome<Checked> {
                     .collect();
                 let tokens = packed.clone().narrow(1, start, new);
                 poison([batch, new, row], dtype, device).await?;
-                let y = cached_attention(tokens, [&mut keys, &mut values], start, mask);
+                let y =
+                    cached_attention(tokens, [&mut keys, &mut values], Place::Known(start, mask));
                 checked.add(close(&what, y, &expected, dtype).await?);
                 start += new;
             }

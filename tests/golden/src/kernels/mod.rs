@@ -9,7 +9,7 @@ mod rows;
 
 pub use attention::{attentions, cached_attentions};
 pub use products::{normalised_products, products, quantised_products};
-pub use rows::{layer_norms, lookups};
+pub use rows::{largest_of_rows, layer_norms, lookups};
 
 use burn::tensor::{DType, Device, FloatDType, Tensor, TensorData};
 use coca_kernels::{BLOCKS, CODEBOOK, Codes, FOUR_BIT_BLOCK, keeps_four_bits, quantised};

@@ -63,3 +63,51 @@ pub async fn lookups(device: &Device) -> Outcome<Checked> {
     }
     Ok(checked)
 }
+
+/// The largest numbers of rows, some of which are equal, and of one that is spoilt.
+pub async fn largest_of_rows(device: &Device) -> Outcome<Checked> {
+    let mut checked = Checked::default();
+    for dtype in types(device) {
+        for (rows, width, count) in [(1, 5, 5), (3, 700, 4), (2, 49_408, 7)] {
+            let what = format!("the {count} largest of {rows}×{width} ({dtype:?})");
+            let (x, values) = tensor([rows, width], 6, dtype, device);
+            let Some(found) = coca_kernels::largest(x, count).await else {
+                continue;
+            };
+            let found = found.map_err(|error| format!("{what}: {error}"))?;
+            for (row, found) in values.chunks_exact(width).zip(&found) {
+                let mut sorted: Vec<(u32, f64)> = (0..).zip(row.iter().copied()).collect();
+                sorted.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+                let expected: Vec<(u32, f32)> = sorted[..count]
+                    .iter()
+                    .map(|&(place, x)| (place, x as f32))
+                    .collect();
+                if found.found != expected || !found.is_finite {
+                    return Err(format!("{what}: {found:?}, expected {expected:?}"));
+                }
+                let total = row.iter().map(|x| x.exp()).sum::<f64>().ln();
+                let error = (f64::from(found.log_sum_exp) - total).abs() / total.abs().max(1.0);
+                if error.is_nan() || error > 2e-6 {
+                    return Err(format!(
+                        "{what}: log-sum-exp {}, expected {total}",
+                        found.log_sum_exp
+                    ));
+                }
+                checked.error = checked.error.max(error as f32);
+            }
+            checked.calls += 1;
+        }
+    }
+    for spoilt in [f32::NAN, f32::INFINITY] {
+        let mut values = vec![0.5f32; 600];
+        values[77] = spoilt;
+        let x = Tensor::<2>::from_data(TensorData::new(values, [1, 600]), device);
+        if let Some(found) = coca_kernels::largest(x, 2).await {
+            checked.calls += 1;
+            if found.map_err(|error| error.to_string())?[0].is_finite {
+                return Err(format!("{spoilt} among numbers was not noticed"));
+            }
+        }
+    }
+    Ok(checked)
+}

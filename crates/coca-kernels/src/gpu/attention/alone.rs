@@ -1,6 +1,6 @@
 //! A thread carries its queries through all keys.
 
-use super::{Attention, OF_CACHE};
+use super::{Attention, CAPACITY};
 use crate::gpu::text::{Stored, each};
 
 /// Of a workgroup.
@@ -47,7 +47,7 @@ let scale = bitcast<f32>(p[5]);
                 text += "}\n";
             }
             Some(stored) => {
-                let (start, capacity) = (format!("p[{OF_CACHE}]"), format!("p[{}]", OF_CACHE + 1));
+                let (start, capacity) = ("first_new()", CAPACITY);
                 let old = format!("old + key * {vectors}u");
                 text += &format!(
                     "let old = (batch * p[1] + head) * {capacity} * {vectors}u;
@@ -68,7 +68,7 @@ for (var key = 0u; key < min(keys, {start}); key++) {{\n"
                     )
                 });
                 text += &format!(
-                    "}}\nif (block == 0u) {{\nfor (var key = {start}; key < p[3]; key++) {{\n{writes}}}\n}}\n"
+                    "}}\nif (block == 0u) {{\nfor (var key = {start}; key < all_keys(); key++) {{\n{writes}}}\n}}\n"
                 );
             }
         }

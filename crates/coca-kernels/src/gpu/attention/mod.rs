@@ -53,7 +53,20 @@ pub struct Cache {
     pub keys: CubeTensor,
     pub values: CubeTensor,
     /// Tokens that are in it.
-    pub start: usize,
+    pub start: Start,
+}
+
+/// A number of tokens.
+#[derive(Clone, Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a few live at a time, on the stack"
+)]
+pub enum Start {
+    /// Known here.
+    Known(usize),
+    /// In the memory of the device, one integer, which may change between runs of the same work.
+    OnDevice(CubeTensor),
 }
 
 impl Cache {
@@ -68,7 +81,7 @@ impl Cache {
 /// softmax(Q Kᵀ / √width) V: `[batch, queries, heads · width]`. A query that sees nothing gives zeros.
 ///
 /// With a `cache` the keys are those in it and then those of `parts`, which are written behind them; `sizes.keys` counts
-/// both. Nobody else may hold the cache.
+/// both, if that is known here. Nobody else may hold the cache.
 pub fn attention(
     sizes: Sizes,
     tensors: &[CubeTensor],
@@ -106,6 +119,10 @@ pub fn attention(
     } else {
         Form::Shared
     };
+    let placed = match cache.map(|cache| &cache.start) {
+        Some(Start::OnDevice(place)) => Some(place),
+        _ => None,
+    };
     let program = Attention {
         tensors: tensors.len(),
         parts: [0, 1, 2].map(|part| parts[part].tensor),
@@ -115,6 +132,7 @@ pub fn attention(
         by_four,
         seen: seen_text,
         cache: cache.map(|cache| Stored::of(cache.keys.dtype)),
+        placed: placed.is_some(),
     };
     let all = sizes.batch * sizes.heads * sizes.queries;
     // Of which there are several: blocks of queries of a sequence and head, or workgroups beside each other.
@@ -151,18 +169,24 @@ pub fn attention(
     }
     if let Some(cache) = cache {
         numbers.resize(OF_CACHE, 0);
-        numbers.extend([cache.start, cache.keys.meta.shape()[2]]);
+        let start = match cache.start {
+            Start::Known(start) => start,
+            Start::OnDevice(_) => 0,
+        };
+        numbers.extend([start, cache.keys.meta.shape()[2]]);
     }
     let mut inputs: Vec<&CubeTensor> = tensors.iter().collect();
     inputs.extend(mask);
+    inputs.extend(placed);
     let caches = cache.map(|cache| [&cache.keys, &cache.values]);
     let changed = caches.as_ref().map_or(&[][..], |caches| &caches[..]);
     launch_on(program, groups, &inputs, changed, &[&y], &numbers);
     y
 }
 
-/// Where the numbers about the cache are.
+/// Where the numbers about the cache are, and the second of them.
 const OF_CACHE: usize = 21;
+const CAPACITY: &str = "p[22]";
 
 /// How the work is divided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -192,6 +216,8 @@ struct Attention {
     seen: SeenText,
     /// Type of the cache, if there is one.
     cache: Option<Stored>,
+    /// Where the new tokens stand is in memory.
+    placed: bool,
 }
 
 impl Program for Attention {
@@ -213,6 +239,17 @@ impl Program for Attention {
             text += &input(binding, "hidden", "u32");
             binding += 1;
         }
+        let (all, new) = match self.placed {
+            true => {
+                text += &input(binding, "place", "u32");
+                binding += 1;
+                ("place[0] + p[2]".to_string(), "place[0]".to_string())
+            }
+            false => ("p[3]".to_string(), format!("p[{OF_CACHE}]")),
+        };
+        text += &format!(
+            "fn all_keys() -> u32 {{ return {all}; }}\nfn first_new() -> u32 {{ return {new}; }}\n"
+        );
         if let Some(cache) = self.cache {
             for name in ["old_k", "old_v"] {
                 text += &output(binding, name, cache.name(self.by_four));
@@ -252,7 +289,7 @@ impl Attention {
     fn visible(&self, i: &str) -> String {
         match self.seen {
             SeenText::All => "true".to_string(),
-            SeenText::Past => format!("key + p[2] <= {i} + p[3]"),
+            SeenText::Past => format!("key + p[2] <= {i} + all_keys()"),
             SeenText::Zeros => format!("hidden[batch * p[18] + {i} * p[19] + key * p[20]] == 0u"),
         }
     }
@@ -262,9 +299,9 @@ impl Attention {
         match self.seen {
             // The last of the queries sees most.
             SeenText::Past => format!(
-                "let keys = u32(max(0, min(i32(p[3]), i32(p[3]) - i32(p[2]) + i32({first}) + {count})));\n"
+                "let keys = u32(max(0, min(i32(all_keys()), i32(all_keys()) - i32(p[2]) + i32({first}) + {count})));\n"
             ),
-            _ => "let keys = p[3];\n".to_string(),
+            _ => "let keys = all_keys();\n".to_string(),
         }
     }
 }

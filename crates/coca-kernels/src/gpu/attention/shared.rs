@@ -1,7 +1,7 @@
 //! The threads of a workgroup share a query: first each has a key and its score, then each has some channels of the
 //! values, of a part of the keys.
 
-use super::{Attention, OF_CACHE};
+use super::{Attention, CAPACITY};
 use crate::gpu::text::{Stored, each};
 
 /// Of a workgroup, and keys that it looks at in one turn. A head has no more vectors than this.
@@ -36,9 +36,9 @@ let batch = place / (p[2] * p[1]);
         text += &self.start("of_k", 1);
         text += &self.start("of_v", 2);
         text += &self.keys("query", 1);
-        text += match self.cache {
-            Some(_) => "let old = (batch * p[1] + head) * p[22];\n",
-            None => "let old = 0u;\n",
+        text += &match self.cache {
+            Some(_) => format!("let old = (batch * p[1] + head) * {CAPACITY};\n"),
+            None => "let old = 0u;\n".to_string(),
         };
         let dot = |c: usize| match self.by_four {
             true => format!("score += dot(of_query[{c}], read_k(of_k, old, key, {c}u));\n"),
@@ -104,8 +104,8 @@ y[((batch * p[2] + query) * p[1] + head) * {vectors}u + me] = {stored}(all * ove
             // What is read from the cache ends before what is written to it.
             text += &format!(
                 "if (query == 0u) {{
-for (var i = me; i < (p[3] - p[{OF_CACHE}]) * {vectors}u; i += {THREADS}u) {{
-let key = p[{OF_CACHE}] + i / {vectors}u;
+for (var i = me; i < (all_keys() - first_new()) * {vectors}u; i += {THREADS}u) {{
+let key = first_new() + i / {vectors}u;
 let c = i % {vectors}u;
 let at = (old + key) * {vectors}u + c;
 old_k[at] = {kind}(read_k(of_k, old, key, c));
@@ -128,12 +128,12 @@ old_v[at] = {kind}(read_v(of_v, old, key, c));
         let (first, cached) = match self.cache {
             Some(_) => {
                 let cache = if part == 1 { "old_k" } else { "old_v" };
-                let first = format!("p[{OF_CACHE}]");
+                let first = "first_new()";
                 let read = format!("{number}({cache}[(old + key) * {vectors}u + c])");
                 let cached = format!("if (key < {first}) {{ return {read}; }}\n");
                 (first, cached)
             }
-            None => ("0u".to_string(), String::new()),
+            None => ("0u", String::new()),
         };
         format!(
             "fn {name}(start: u32, old: u32, key: u32, c: u32) -> {number} {{

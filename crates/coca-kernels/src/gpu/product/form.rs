@@ -49,6 +49,9 @@ pub struct Extents {
     /// Vectors of four that a thread reads of a row of the weight at once.
     pub at_once: usize,
     pub input_first: bool,
+    /// A layer norm and codes of few bits give a thread more to compute.
+    pub normalised: bool,
+    pub codes: bool,
 }
 
 impl Form {
@@ -69,7 +72,7 @@ impl Form {
         }
     }
 
-    /// For a GPU.
+    /// For a GPU, by what was the fastest on one (docs/webgpu.md).
     pub fn for_hardware(extents: Extents) -> Self {
         let Extents {
             rows,
@@ -77,31 +80,51 @@ impl Form {
             width,
             at_once,
             input_first,
+            normalised,
+            codes,
         } = extents;
-        if rows <= 4 {
-            // Neighbouring threads read neighbouring elements of the weight: from column to column, or along a row.
-            if input_first {
-                return Self::Shared {
-                    rows,
-                    columns: 4,
-                    blocks: 16,
-                    parts: 4,
-                };
-            }
-            let parts = parts_of(width.div_ceil(4 * at_once), 32);
+        if rows <= 4 && input_first {
+            // Neighbouring threads read neighbouring columns.
             return Self::Shared {
                 rows,
-                columns: 2,
-                blocks: 128 / parts,
+                columns: 4,
+                blocks: 8,
+                parts: 8,
+            };
+        }
+        if rows <= 4 {
+            // Along a row: so many threads that each has a few pieces of it.
+            let steps = width / (4 * at_once);
+            let parts = if normalised {
+                16
+            } else {
+                (steps / 4).next_power_of_two().clamp(16, 64)
+            };
+            let threads = match parts {
+                _ if normalised => 64,
+                16 => 128,
+                _ => 256,
+            };
+            return Self::Shared {
+                rows,
+                columns: if normalised && codes { 2 } else { 1 },
+                blocks: threads / parts,
                 parts,
             };
         }
-        let side = if rows > 256 && columns >= 512 { 8 } else { 4 };
+        // So small that there is work for all of the GPU, and not smaller, since small blocks read more.
+        let blocks = |side: usize| rows.div_ceil(side) * columns.div_ceil(side);
+        let (rows, columns, parts, steps) = match rows {
+            ..=64 if blocks(16) <= 640 => (2, 2, 4, 4),
+            ..=64 => (4, 2, 4, 4),
+            _ if blocks(32) <= 1000 => (4, 4, 4, 2),
+            _ => (4, 4, 1, 4),
+        };
         Self::Tile {
-            rows: side,
-            columns: side,
-            parts: if side == 4 { 2 } else { 1 },
-            steps: 4,
+            rows,
+            columns,
+            parts,
+            steps,
         }
     }
 
@@ -110,14 +133,14 @@ impl Form {
         let mut forms = vec![];
         if extents.rows <= 4 {
             let rows = extents.rows;
+            // By columns a thread reads neighbours, four at a time; along rows a piece.
+            let (columns, parts) = match extents.input_first {
+                true => (&[4, 8, 16][..], &[4, 8, 16][..]),
+                false => (&[1, 2, 4][..], &[8, 16, 32, 64][..]),
+            };
             for threads in [64, 128, 256] {
-                for parts in [2, 4, 8, 16, 32, 64] {
-                    for columns in [1, 2, 4] {
-                        if extents.input_first != (columns == 4 && parts <= 16)
-                            && (extents.input_first || parts < 8)
-                        {
-                            continue;
-                        }
+                for &parts in parts {
+                    for &columns in columns {
                         forms.push(Self::Shared {
                             rows,
                             columns,
@@ -205,16 +228,4 @@ impl Form {
     pub fn writes_four(self) -> bool {
         matches!(self, Self::Strip { columns, .. } if columns.is_multiple_of(4))
     }
-}
-
-/// The largest power of two, of 8 to `most`, that `steps` consists of; `most` if there is none.
-fn parts_of(steps: usize, most: usize) -> usize {
-    let mut parts = most;
-    while parts >= 8 {
-        if steps.is_multiple_of(parts) {
-            return parts;
-        }
-        parts /= 2;
-    }
-    most
 }

@@ -134,6 +134,8 @@ pub fn product(
         width,
         at_once: Product::at_once(elements, width),
         input_first: weight.input_first,
+        normalised: prologue.is_some(),
+        codes: weight.scales.is_some(),
     };
     let form = match is_software(&x) {
         true => Form::for_software(extents),

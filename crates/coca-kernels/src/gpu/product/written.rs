@@ -47,6 +47,8 @@ pub fn written(
         width,
         at_once: Product::at_once(weight, width),
         input_first,
+        normalised,
+        codes: bits < 16,
     };
     let chosen = Form::for_hardware(extents);
     let mut forms = Form::candidates(extents);
