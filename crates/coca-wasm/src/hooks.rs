@@ -31,6 +31,8 @@ thread_local! {
 /// - `macrotask()`: a promise that resolves after the worker has received its messages
 #[wasm_bindgen]
 pub fn install(on_panic: Function, on_log: Function, on_failure: Function, macrotask: Function) {
+    #[cfg(feature = "webgpu")]
+    coca_kernels::gpu::run_constructors();
     HOOKS.set(Some(Hooks {
         on_panic,
         on_log,

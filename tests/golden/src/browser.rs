@@ -38,6 +38,7 @@ impl GoldenDevice {
         std::panic::set_hook(Box::new(|panic| {
             wasm_bindgen::throw_str(&panic.to_string())
         }));
+        coca_kernels::gpu::run_constructors();
         match kind.as_str() {
             "webgpu" => Device::wgpu_options()
                 .init_async()

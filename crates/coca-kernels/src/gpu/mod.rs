@@ -6,12 +6,17 @@
 //! needs subgroups, which wgpu does not offer in a browser.
 
 mod attention;
+#[cfg(target_family = "wasm")]
+mod constructors;
 mod largest;
 mod layer_norm;
 mod lookup;
 mod product;
 mod program;
 mod text;
+
+#[cfg(target_family = "wasm")]
+pub use constructors::run_constructors;
 
 pub(crate) use attention::{Cache, Part, Seen, Start, attention};
 pub(crate) use largest::largest;
