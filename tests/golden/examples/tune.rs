@@ -36,7 +36,12 @@ fn main() {
     let bandwidth = gpu.bandwidth();
     let nothing = gpu.nothing();
     println!("reads {bandwidth:.0} GB/s; a dispatch that does nothing takes {nothing:.2} µs");
-    let fits = |shape: &Shape| shape.bits != 16 || gpu.halves;
+    // Only the shapes with this extent, if one is given.
+    let extent: Option<usize> = std::env::args().nth(3).and_then(|word| word.parse().ok());
+    let fits = |shape: &Shape| {
+        (shape.bits != 16 || gpu.halves)
+            && extent.is_none_or(|extent| shape.extents.contains(&extent))
+    };
     let shapes: Vec<Shape> = shapes(&config).into_iter().filter(fits).collect();
     let found: Vec<Vec<Written>> = shapes.iter().map(Shape::written).collect();
     let mut pipelines = gpu.pipelines(&found.concat()).into_iter();

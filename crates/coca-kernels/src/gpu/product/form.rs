@@ -39,6 +39,9 @@ pub const TILE: usize = 8;
 /// Elements of normalised rows of x that fit into the memory of a workgroup.
 pub const NORMALISED: usize = 3072;
 
+/// Elements of a weight beyond which the memory is what a product with few rows waits for.
+const LARGE: usize = 8 << 20;
+
 /// What a form is chosen by.
 #[derive(Clone, Copy, Debug)]
 pub struct Extents {
@@ -90,6 +93,16 @@ impl Form {
                 columns: 4,
                 blocks: 8,
                 parts: 8,
+            };
+        }
+        if rows <= 4 && width * columns >= LARGE {
+            // All of the GPU is busy, and reading x again is what can be saved.
+            let (columns, parts) = if codes { (4, 32) } else { (1, 16) };
+            return Self::Shared {
+                rows,
+                columns,
+                blocks: 128 / parts,
+                parts,
             };
         }
         if rows <= 4 {
