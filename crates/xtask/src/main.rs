@@ -41,7 +41,7 @@ enum Task {
     Package,
     /// Time the package in Chromium, alone or beside ONNX Runtime (`bench web`, `bench webgpu`), or in Node.js on native
     /// WebGPU (`bench dawn`), training steps (`bench train`), the loading of data (`bench data`), GPU kernels
-    /// (`bench kernels`); audit the page (`bench page`)
+    /// (`bench kernels`, `bench tune`); audit the page (`bench page`)
     Bench(bench::Options),
 }
 

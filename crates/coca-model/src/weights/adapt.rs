@@ -14,7 +14,7 @@ pub struct LoadOptions {
     /// Rows and columns of the model's patch grid, for resizing the image encoder's position embedding; none:
     /// a square. The grid of the file is taken to be square, as open_clip does.
     pub grid: Option<(usize, usize)>,
-    /// Whether matrices stay in the file's 16 bits, or its 8 or 4 bits in 8, on devices that have kernels for it: less
+    /// Whether matrices stay in the file's 16, 8 or 4 bits (4 in 8 on the CPU) on devices that have kernels for it: less
     /// memory, faster decoding, the same results up to rounding. For inference; what is trained has to be in 32 bits.
     pub keep_dtype: bool,
 }

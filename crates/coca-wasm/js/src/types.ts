@@ -301,8 +301,8 @@ export interface ModelInfo {
   /** Only on WebGPU. */
   readonly adapter?: AdapterInfo;
   /**
-   * Of the matrices in memory: `f32`; `q8` (eight bits and a scale for each block) where the model folder has 8 or 4 bits;
-   * `f16` on a GPU with `shader-f16` where the folder has that. Activations and sums are always `f32`.
+   * Of the matrices in memory: `f32`; `q8` (eight bits and a scale for each block) where the model folder has 8 bits, and on
+   * the CPU also where it has 4; `q4` (four bits and a scale) where it has 4 bits on WebGPU; `f16` on a GPU with `shader-f16` where the folder has that. Activations and sums are always `f32`.
    */
   readonly dtype: string;
   /** Number of parameters. */

@@ -5,6 +5,7 @@ mod dawn;
 mod kernels;
 mod page;
 mod train;
+mod tune;
 mod web;
 
 use anyhow::Result;
@@ -47,6 +48,8 @@ enum What {
     Page,
     /// Time the parts of a model natively on wgpu, with the GPU kernels and without
     Kernels(kernels::Options),
+    /// Time the ways to divide the work of a product on the GPU, from which those that the kernels use were chosen
+    Tune(tune::Options),
 }
 
 /// The models of `--large`: preset and type of weights.
@@ -67,6 +70,7 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
         Some(What::Dawn(options)) => return dawn::run(project, options),
         Some(What::Page) => return page::run(project),
         Some(What::Kernels(options)) => return kernels::run(project, options),
+        Some(What::Tune(options)) => return tune::run(project, options),
         None => {}
     }
     if options.large {
