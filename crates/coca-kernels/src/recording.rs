@@ -41,7 +41,7 @@ impl Recording {
                 graph: client.stop_capture().ok()?,
                 thread: std::thread::current().id(),
             };
-            return Some((recording, result));
+            Some((recording, result))
         }
         #[cfg(not(feature = "wgsl"))]
         {
@@ -53,9 +53,10 @@ impl Recording {
     /// Whether this thread is the one that it was recorded on: no other can run it.
     pub fn is_of_this_thread(&self) -> bool {
         #[cfg(feature = "wgsl")]
-        return self.thread == std::thread::current().id();
+        let same = self.thread == std::thread::current().id();
         #[cfg(not(feature = "wgsl"))]
-        return false;
+        let same = false;
+        same
     }
 
     /// Does the work.
@@ -72,8 +73,7 @@ impl Recording {
         }
         #[cfg(feature = "wgsl")]
         // SAFETY: the tensors live, by the contract of `new`, and this thread's queue orders what is written and read.
-        return unsafe { self.graph.replay() }.map_err(|error| error.to_string());
-        #[cfg(not(feature = "wgsl"))]
+        unsafe { self.graph.replay() }.map_err(|error| error.to_string())?;
         Ok(())
     }
 }
