@@ -7,7 +7,7 @@
 //! operations would take for numbers: nothing but this crate may compute with such a matrix.
 
 use burn::tensor::{
-    DType, Device, Int, Tensor, TensorData,
+    DType, Device, Tensor, TensorData,
     quantization::{QuantScheme, QuantStore, QuantValue, ScaleDtype},
 };
 
@@ -147,7 +147,8 @@ pub(crate) fn widened(matrix: Tensor<2>) -> Tensor<2> {
     #[cfg(feature = "wgsl")]
     if bits_of(matrix.dtype()) == Some(4) {
         let [rows, columns] = matrix.dims();
-        let all = Tensor::<1, Int>::arange(0..rows as i64, &matrix.device()).unsqueeze::<2>();
+        let all = Tensor::<1, burn::tensor::Int>::arange(0..rows as i64, &matrix.device())
+            .unsqueeze::<2>();
         let found = crate::gpu::lookup(&matrix.clone().into_dispatch(), &all.into_dispatch());
         if let Some(found) = found {
             return Tensor::<3>::from_dispatch(crate::gpu::wrap(found)).reshape([rows, columns]);
