@@ -101,7 +101,7 @@ impl Form {
             return Self::Shared {
                 rows,
                 columns,
-                blocks: 128 / parts,
+                blocks: 8,
                 parts,
             };
         }
