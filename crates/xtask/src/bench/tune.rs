@@ -24,6 +24,9 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
     let build = "build --release --workspace --features coca-golden/wgpu --example tune";
     command::run(&mut tools::cargo(project, build))?;
     let mut bench = std::process::Command::new(project.target().join("release/examples/tune"));
-    bench.args([&options.preset, if options.all { "all" } else { "best" }]);
+    bench.args([
+        &options.preset[..],
+        if options.all { "all" } else { "best" },
+    ]);
     command::run(bench.args(options.only.map(|extent| extent.to_string())))
 }
