@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::ops::ControlFlow;
+use std::sync::{Mutex, PoisonError};
 
+use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use coca_model::generate::{Beams, End, GenerateOptions, Length, Sampling, Strategy};
 use coca_model::preprocess::PreprocessConfig;
@@ -52,9 +54,16 @@ fn config(vocabulary: usize) -> ModelConfig {
 }
 
 fn predictor() -> Predictor {
+    // The random numbers are those of the whole process, and parameters are drawn when they are first looked at.
+    static DRAWING: Mutex<()> = Mutex::new(());
     let (device, tokenizer) = (Device::flex(), tokenizer());
-    device.seed(7);
-    let model = Coca::new(&config(tokenizer.vocab_size()), &device).unwrap();
+    let model = {
+        let _alone = DRAWING.lock().unwrap_or_else(PoisonError::into_inner);
+        device.seed(7);
+        let model = Coca::new(&config(tokenizer.vocab_size()), &device).unwrap();
+        assert!(model.num_params() > 0);
+        model
+    };
     Predictor::new(
         model,
         tokenizer,

@@ -67,7 +67,7 @@ test("caption", async ({ user, device }) => {
   }
 });
 
-test("caption with a prefix, with beams, and sampled", async ({ user, device }) => {
+test("caption with a prefix, with beams, and sampled", async ({ user }) => {
   const ways = [
     { options: { prefix: "a picture of", maxTokens: 8 }, native: ["--prefix", "a picture of", "--max-tokens", "8"] },
     { options: { beams: 4, maxTokens: 8 }, native: ["--beams", "4", "--max-tokens", "8"] },
