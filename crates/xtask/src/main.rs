@@ -7,6 +7,7 @@ mod command;
 mod demo;
 mod package;
 mod project;
+mod relaxed;
 mod serve;
 mod stamp;
 mod test;

@@ -8,7 +8,7 @@ use wasm_bindgen_cli_support::Bindgen;
 
 use crate::command::run;
 use crate::project::Project;
-use crate::{stamp, tools};
+use crate::{relaxed, stamp, tools};
 
 const TARGET: &str = "wasm32-unknown-unknown";
 
@@ -48,7 +48,8 @@ fn path_flags(project: &Project) -> Result<Vec<String>> {
     ])
 }
 
-/// Writes `NAME.js`, `NAME.d.ts` and `NAME_bg.wasm` into the folder: an ES module that takes the address of its wasm.
+/// Writes `NAME.js`, `NAME.d.ts` and the wasm that they belong to into the folder: an ES module that takes the address of
+/// `NAME_bg.wasm`, which every engine takes, or of `NAME_relaxed_bg.wasm`, for engines with relaxed SIMD.
 pub fn bind(project: &Project, module: &Path, folder: &Path, name: &str) -> Result<()> {
     let output = folder.join(format!("{name}_bg.wasm"));
     stamp::unless_done(
@@ -60,23 +61,34 @@ pub fn bind(project: &Project, module: &Path, folder: &Path, name: &str) -> Resu
         || {
             fs::create_dir_all(folder)
                 .with_context(|| format!("{} cannot be made", folder.display()))?;
-            Bindgen::new()
-            .input_path(module)
-            .out_name(name)
-            .web(true)?
-            .typescript(true)
-            // The package always gives the address; a built-in one would make bundlers copy the wasm twice.
-            .omit_default_module_path(true)
-            .remove_name_section(true)
-            .remove_producers_section(true)
-            .generate(folder)
-            .with_context(|| {
-                format!(
-                    "wasm-bindgen could not read {}: the versions of `wasm-bindgen` and `wasm-bindgen-cli-support` \
-                     in Cargo.lock must be the same",
-                    module.display()
-                )
-            })
+            generate(module, folder, name)?;
+            let wasm = fs::read(&output)
+                .with_context(|| format!("{} cannot be read", output.display()))?;
+            let lowered = relaxed::lower(&wasm)
+                .with_context(|| format!("{} cannot be lowered", output.display()))?;
+            fs::rename(&output, folder.join(format!("{name}_relaxed_bg.wasm")))?;
+            fs::write(&output, lowered)
+                .with_context(|| format!("{} cannot be written", output.display()))
         },
     )
+}
+
+fn generate(module: &Path, folder: &Path, name: &str) -> Result<()> {
+    Bindgen::new()
+        .input_path(module)
+        .out_name(name)
+        .web(true)?
+        .typescript(true)
+        // The package always gives the address; a built-in one would make bundlers copy the wasm twice.
+        .omit_default_module_path(true)
+        .remove_name_section(true)
+        .remove_producers_section(true)
+        .generate(folder)
+        .with_context(|| {
+            format!(
+                "wasm-bindgen could not read {}: the versions of `wasm-bindgen` and `wasm-bindgen-cli-support` \
+                 in Cargo.lock must be the same",
+                module.display()
+            )
+        })
 }

@@ -2,7 +2,8 @@
  * Fills dist/. `cargo xtask package` runs this after compiling the Rust side, and packs the result.
  *
  *   COCA_BINDINGS  folder of coca_wasm.js and coca_wasm_bg.wasm, which has both devices, and of coca_cpu.js and
- *                  coca_cpu_bg.wasm, which has the CPU alone      (default: target/npm/bindings of the workspace)
+ *                  coca_cpu_bg.wasm, which has the CPU alone      (default: target/npm/bindings of the workspace),
+ *                  and of coca_cpu_relaxed_bg.wasm, the same with relaxed SIMD
  *   COCA_MODEL     model folder to bundle                          (default: models/coca-tiny of the workspace)
  */
 import { spawnSync } from "node:child_process";
@@ -26,6 +27,7 @@ emitDeclarations();
 await bundle();
 cpSync(join(bindings, "coca_wasm_bg.wasm"), join(dist, "coca_bg.wasm"));
 cpSync(join(bindings, "coca_cpu_bg.wasm"), join(dist, "coca_cpu_bg.wasm"));
+cpSync(join(bindings, "coca_cpu_relaxed_bg.wasm"), join(dist, "coca_cpu_relaxed_bg.wasm"));
 // Without the ending of a compressed file, which some servers take for the encoding of a file to be unpacked on the way.
 cpSync(join(root, "../../coca-model/assets/clip_merges.txt.gz"), join(dist, "clip_vocabulary.bin"));
 copyModel();

@@ -7,6 +7,7 @@ const budgets = [
   // Both devices in one binary, fetched only when WebGPU is used.
   { files: ["coca_bg.wasm"], gzip: 3_800_000 },
   { files: ["coca_cpu_bg.wasm"], gzip: 1_780_000 },
+  { files: ["coca_cpu_relaxed_bg.wasm"], gzip: 1_780_000 },
 ];
 
 let over = false;

@@ -3,7 +3,7 @@ import { asCocaError, CocaError, type CocaErrorCode } from "./error.js";
 import { folderPayload } from "./folder.js";
 import { absoluteUrl, platform } from "./platform.js";
 import type { ChosenDevice, LoadParams, Wasm } from "./protocol.js";
-import { reasonAgainstCpu } from "./support.js";
+import { hasRelaxedSimd, reasonAgainstCpu } from "./support.js";
 import type { DeviceChoice, LoadOptions, ModelInfo, ModelSource } from "./types.js";
 
 /** A worker with a model in it. */
@@ -81,7 +81,7 @@ export function gpuFailed(error: CocaError): string {
 function wasmFor(given: LoadOptions["wasmUrl"]): Readonly<Record<ChosenDevice["kind"], Wasm>> {
   if (given === undefined) {
     return {
-      cpu: { kind: "cpu", url: new URL("./coca_cpu_bg.wasm", import.meta.url).href },
+      cpu: { kind: "cpu", url: cpuUrl().href },
       webgpu: { kind: "full", url: new URL("./coca_bg.wasm", import.meta.url).href },
     };
   }
@@ -89,10 +89,18 @@ function wasmFor(given: LoadOptions["wasmUrl"]): Readonly<Record<ChosenDevice["k
     const full = { kind: "full", url: absoluteUrl(String(given)) } as const;
     return { cpu: full, webgpu: full };
   }
+  const cpu = (hasRelaxedSimd() ? given.cpuRelaxed : undefined) ?? given.cpu;
   return {
-    cpu: { kind: "cpu", url: absoluteUrl(String(given.cpu)) },
+    cpu: { kind: "cpu", url: absoluteUrl(String(cpu)) },
     webgpu: { kind: "full", url: absoluteUrl(String(given.webgpu)) },
   };
+}
+
+/** Both spelt out: bundlers look for `new URL` with a whole name. */
+function cpuUrl(): URL {
+  return hasRelaxedSimd()
+    ? new URL("./coca_cpu_relaxed_bg.wasm", import.meta.url)
+    : new URL("./coca_cpu_bg.wasm", import.meta.url);
 }
 
 async function load(connection: Connection, params: LoadParams, options: LoadOptions): Promise<RunningModel> {

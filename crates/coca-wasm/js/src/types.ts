@@ -95,8 +95,13 @@ export interface LoadOptions extends CallOptions {
   /**
    * Where the wasm is served, if not beside the package's own files: `coca_bg.wasm`, which can do both devices, or each
    * device's own, `{ cpu: "…/coca_cpu_bg.wasm", webgpu: "…/coca_bg.wasm" }`. Only the one that is needed is fetched.
+   *
+   * `cpuRelaxed: "…/coca_cpu_relaxed_bg.wasm"` is taken for `cpu` where the engine has relaxed SIMD, and is faster there.
    */
-  readonly wasmUrl?: string | URL | { readonly cpu: string | URL; readonly webgpu: string | URL };
+  readonly wasmUrl?:
+    | string
+    | URL
+    | { readonly cpu: string | URL; readonly webgpu: string | URL; readonly cpuRelaxed?: string | URL };
   /**
    * Where the package's `clip_vocabulary.bin` is served, if not beside its own files. It is fetched only for a model
    * that splits texts by CLIP's vocabulary and has no `tokenizer.json`, and kept with the model.

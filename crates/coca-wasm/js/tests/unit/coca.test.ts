@@ -53,16 +53,35 @@ describe("CoCa.load", () => {
 
   it("loads the wasm of the device that was chosen", async () => {
     const seen: unknown[] = [];
-    for (const device of [CPU, GPU]) {
-      const chosen = worker({ chooseDevice: async () => device, load: async ({ wasm }) => (seen.push(wasm), INFO) });
-      await CoCa.load("/m", { worker: chosen });
-      await CoCa.load("/m", { worker: chosen, wasmUrl: { cpu: "c.wasm", webgpu: new URL("https://a.test/g.wasm") } });
+    const own = { cpu: "c.wasm", webgpu: new URL("https://a.test/g.wasm") };
+    for (const relaxed of [true, false]) {
+      const validate = vi.spyOn(WebAssembly, "validate").mockImplementation((bytes) => {
+        // Only of the modules that ask for a feature, one holds a fused product.
+        const isRelaxed = [...(bytes as Uint8Array)].some((byte, at, all) => byte === 0xfd && all[at + 1] === 0x85 && all[at + 2] === 0x02);
+        return relaxed || !isRelaxed;
+      });
+      for (const device of [CPU, GPU]) {
+        const chosen = worker({ chooseDevice: async () => device, load: async ({ wasm }) => (seen.push(wasm), INFO) });
+        for (const options of [{}, { wasmUrl: own }, { wasmUrl: { ...own, cpuRelaxed: "r.wasm" } }]) {
+          await CoCa.load("/m", { worker: chosen, ...options });
+        }
+      }
+      validate.mockRestore();
     }
-    expect(seen).toEqual([
-      { kind: "cpu", url: expect.stringMatching(/\/coca_cpu_bg\.wasm$/) },
-      { kind: "cpu", url: "https://page.test/c.wasm" },
+    const gpu = [
       { kind: "full", url: expect.stringMatching(/\/coca_bg\.wasm$/) },
       { kind: "full", url: "https://a.test/g.wasm" },
+      { kind: "full", url: "https://a.test/g.wasm" },
+    ];
+    expect(seen).toEqual([
+      { kind: "cpu", url: expect.stringMatching(/\/coca_cpu_relaxed_bg\.wasm$/) },
+      { kind: "cpu", url: "https://page.test/c.wasm" },
+      { kind: "cpu", url: "https://page.test/r.wasm" },
+      ...gpu,
+      { kind: "cpu", url: expect.stringMatching(/\/coca_cpu_bg\.wasm$/) },
+      { kind: "cpu", url: "https://page.test/c.wasm" },
+      { kind: "cpu", url: "https://page.test/c.wasm" },
+      ...gpu,
     ]);
   });
 
