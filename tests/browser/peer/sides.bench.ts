@@ -22,6 +22,7 @@ interface Row {
 /** What `page/main.js` offers; the sides stay in the page. */
 interface Bench {
   openOurs(address: string, device: string, description: object): Promise<Ours>;
+  openBaseline(address: string, device: string, description: object): Promise<Peer>;
   openPeer(address: string, device: string, description: object, threads: number): Promise<Peer>;
   sideBySide(ours: () => Promise<unknown>, theirs: (() => Promise<unknown>) | undefined, rounds: number): Promise<Timed[]>;
   firstAnswer(device: string, rounds: number): Promise<Timed>;
@@ -39,7 +40,9 @@ const tasks = ["image", "text", "caption"] as const;
 const device = process.env["COCA_PEER_DEVICE"] ?? "cpu";
 const models = process.env["COCA_PEER_MODELS"] ?? "";
 const onnx = process.env["COCA_PEER_ONNX"] ?? "";
-const alone = process.env["COCA_PEER_ALONE"] === "1";
+/** What the package is timed beside. */
+const beside = process.env["COCA_PEER_BESIDE"] ?? "nothing";
+const besideName = beside === "baseline" ? "without relaxed SIMD" : "ONNX Runtime";
 const only = process.env["COCA_PEER_ONLY"] ?? "";
 const rounds = Number(process.env["COCA_PEER_ROUNDS"] ?? 5);
 const out = process.env["COCA_PEER_OUT"] ?? "";
@@ -54,13 +57,15 @@ for (const model of ["coca_tiny", "B32", "B32-q8"]) {
     await open(page);
     const description = describe(model);
     await page.evaluate(
-      async ([model, device, description, alone]) => {
+      async ([model, device, description, beside]) => {
         const bench = (window as never as { bench: Bench }).bench;
         const ours = await bench.openOurs(`models/${model}/`, device, description);
-        const peer = alone ? undefined : await bench.openPeer(`onnx/${model}/`, device, description, 1);
+        let peer: Peer | undefined;
+        if (beside === "onnx") peer = await bench.openPeer(`onnx/${model}/`, device, description, 1);
+        if (beside === "baseline") peer = await bench.openBaseline(`models/${model}/`, device, description);
         Object.assign(window, { ours, peer });
       },
-      [model, device, description, alone] as const,
+      [model, device, description, beside] as const,
     );
     for (const task of tasks.filter((task) => parts.includes(task))) {
       const [ours, theirs] = await page.evaluate(
@@ -106,7 +111,7 @@ test.afterAll(() => {
   const lines = [
     `Milliseconds in Chromium, ${device === "cpu" ? "one thread a side" : "WebGPU"}, ${cpus()[0]?.model ?? "unknown processor"}; medians of ${rounds} calls in turn.`,
     "",
-    "| model | task | ours, first | ours | ONNX Runtime, first | ONNX Runtime | ratio |",
+    `| model | task | ours, first | ours | ${besideName}, first | ${besideName} | ratio |`,
     "|---|---|---|---|---|---|---|",
     ...rows.map(line),
   ];
@@ -147,7 +152,7 @@ function agree(task: Task, ours: readonly number[], theirs: readonly number[]): 
 /** What both sides are asked, from the exporter; from the model folder where nothing was exported. */
 function describe(model: string): object {
   const exported = join(onnx, model, "model.json");
-  if (!alone && existsSync(exported)) return JSON.parse(readFileSync(exported, "utf8"));
+  if (beside === "onnx" && existsSync(exported)) return JSON.parse(readFileSync(exported, "utf8"));
   const { model_cfg } = JSON.parse(readFileSync(join(models, model, "open_clip_config.json"), "utf8"));
   const size = model_cfg.vision_cfg.image_size;
   return { image: [size, size].flat().slice(0, 2), labels: Array.from({ length: 8 }, (_, at) => `a photo of ${at + 1} dogs`) };

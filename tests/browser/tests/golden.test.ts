@@ -1,6 +1,6 @@
 // The golden checks of tests/golden, compiled to wasm: the model gives open_clip's numbers in a browser too.
 import { fileURLToPath } from "node:url";
-import { test as base, expect } from "@playwright/test";
+import { test as base, expect, type Page } from "@playwright/test";
 import { environment } from "../support/environment";
 import { serve } from "../support/static-server";
 import { watch, type Device } from "../support/test";
@@ -35,7 +35,14 @@ const checks: readonly [string, readonly string[]][] = [
   ["cached_equals_uncached", ["model_tiny"]],
 ];
 
-test("every check passes on this device", async ({ page, device }) => {
+for (const wasm of ["coca_golden_relaxed_bg.wasm", "coca_golden_bg.wasm"]) {
+  test(`every check passes on this device: ${wasm}`, async ({ page, device }) => {
+    test.skip(device === "webgpu" && wasm.includes("relaxed"), "for the CPU; WebGPU's wasm is without relaxed instructions");
+    await checkAll(page, device, wasm);
+  });
+}
+
+async function checkAll(page: Page, device: Device, wasm: string): Promise<void> {
   const blank = fileURLToPath(new URL("../blank", import.meta.url));
   const { server, address } = await serve(
     [blank, ...environment.golden()],
@@ -44,13 +51,13 @@ test("every check passes on this device", async ({ page, device }) => {
   const errors: string[] = [];
   watch(page, errors, []);
   await page.goto(address);
-  await page.evaluate(async (device) => {
+  await page.evaluate(async ([device, wasm]) => {
     const module = (await import(new URL("/coca_golden.js", location.href).href)) as Checks;
-    await module.default({ module_or_path: "/coca_golden_bg.wasm" });
+    await module.default({ module_or_path: `/${wasm}` });
     window.golden = await module.GoldenDevice.open(device);
     window.useKernels = module.use_kernels;
     window.useFormsOfGpus = module.use_forms_of_gpus;
-  }, device);
+  }, [device, wasm] as const);
   const run = (check: string, file: string): Promise<number> =>
     page.evaluate(
       async ([check, file]) => {
@@ -90,4 +97,4 @@ test("every check passes on this device", async ({ page, device }) => {
   }
   expect(errors).toEqual([]);
   server.close();
-});
+}

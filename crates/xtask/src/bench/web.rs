@@ -21,6 +21,9 @@ pub struct Options {
     /// Time the package alone, without ONNX Runtime
     #[arg(long)]
     alone: bool,
+    /// Instead of ONNX Runtime, time the wasm that engines without relaxed SIMD get
+    #[arg(long, conflicts_with = "alone")]
+    baseline: bool,
 }
 
 /// Where both sides compute.
@@ -53,7 +56,8 @@ pub fn run(project: &Project, options: &Options, device: Device) -> Result<()> {
     convert(project, &large, "q8", &quantised)?;
     let exported = folder.join("onnx");
     let packages = "import open_clip, onnx, onnxscript";
-    let peer = !options.alone && command::capture(tools::python().args(["-c", packages])).is_ok();
+    let wanted = !options.alone && !options.baseline;
+    let peer = wanted && command::capture(tools::python().args(["-c", packages])).is_ok();
     if peer {
         // open_clip reads no quantised weights: the peer gets the same numbers in 32 bits.
         let widened = folder.join("B32-q8-wide");
@@ -66,12 +70,17 @@ pub fn run(project: &Project, options: &Options, device: Device) -> Result<()> {
         for (name, source) in sources {
             export(project, source, &exported.join(name))?;
         }
-    } else if !options.alone {
+    } else if wanted {
         eprintln!(
             "ONNX Runtime is skipped, as there is no Python to make its models: pip install open_clip_torch==3.3.0 onnx \
              onnxscript (PYTHON names another Python)"
         );
     }
+    let beside = match (peer, options.baseline) {
+        (true, _) => "onnx",
+        (false, true) => "baseline",
+        (false, false) => "nothing",
+    };
     let name = match device {
         Device::Cpu => "cpu",
         Device::WebGpu => "webgpu",
@@ -81,7 +90,7 @@ pub fn run(project: &Project, options: &Options, device: Device) -> Result<()> {
             .env("COCA_PEER_DEVICE", name)
             .env("COCA_PEER_MODELS", &models)
             .env("COCA_PEER_ONNX", &exported)
-            .env("COCA_PEER_ALONE", if peer { "" } else { "1" })
+            .env("COCA_PEER_BESIDE", beside)
             .env("COCA_PEER_ONLY", &options.only)
             .env("COCA_PEER_ROUNDS", options.rounds.to_string())
             .env("COCA_PEER_OUT", folder.join(name)),

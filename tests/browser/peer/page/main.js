@@ -24,8 +24,8 @@ const TOKENS = 20;
 const LENGTH = { prefix: "", maxTokens: TOKENS, minTokens: TOKENS - 1 };
 
 /** The package's tasks, and what the peer's are compared with. */
-async function openOurs(address, device, description) {
-  const model = await CoCa.load(address, { device });
+async function openOurs(address, device, description, options = {}) {
+  const model = await CoCa.load(address, { ...options, device });
   const image = picture(description.image);
   const { labels } = description;
   return {
@@ -48,6 +48,13 @@ async function openOurs(address, device, description) {
     },
     dispose: () => model.dispose(),
   };
+}
+
+/** The package as it runs in engines without relaxed SIMD, in the place of the peer. */
+async function openBaseline(address, device, description) {
+  const [cpu, webgpu] = ["coca_cpu_bg.wasm", "coca_bg.wasm"].map((name) => new URL(`coca-wasm/dist/${name}`, location.href));
+  const ours = await openOurs(address, device, description, { wasmUrl: { cpu, webgpu } });
+  return { open: async (task) => ({ run: ours[task], close: async () => {} }) };
 }
 
 async function timed(task) {
@@ -83,4 +90,4 @@ async function firstAnswer(device, rounds) {
   return { first: times[0], times: times.slice(1) };
 }
 
-Object.assign(window, { bench: { openOurs, openPeer, sideBySide, firstAnswer } });
+Object.assign(window, { bench: { openOurs, openBaseline, openPeer, sideBySide, firstAnswer } });
