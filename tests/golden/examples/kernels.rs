@@ -209,10 +209,10 @@ impl Matrices {
             if shape.len() < 2 || weights == 0.0 {
                 continue;
             }
-            // With the scales in 32 bits.
+            // With a scale in 32 bits for each 32 or 16.
             let bits = match StateDict::stored_as(&name, &shape, dtype) {
-                Dtype::Q4 => 4.0 + 32.0 / 16.0,
-                Dtype::Q8 => 8.0 + 32.0 / 32.0,
+                Dtype::Q4 => 4.0 + 2.0,
+                Dtype::Q8 => 8.0 + 1.0,
                 Dtype::F16 => 16.0,
                 _ => 32.0,
             };

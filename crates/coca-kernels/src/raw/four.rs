@@ -87,6 +87,9 @@ impl Four {
 
     /// self + x y, fused where the engine has relaxed SIMD and the processor can. For the other engines the instruction is
     /// taken out of the finished module (`relaxed.rs` of xtask).
+    ///
+    /// The loop around it needs `target_feature(enable = "relaxed-simd")`, or it is a call. The feature is not on for all crates,
+    /// as some do not compile with it (macerator 0.5.2).
     #[inline(always)]
     pub fn plus_product(self, x: Self, y: Self) -> Self {
         Self(f32x4_relaxed_madd(x.0, y.0, self.0))

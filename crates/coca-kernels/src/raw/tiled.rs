@@ -192,6 +192,7 @@ unsafe fn tile<const R: usize, const C: usize>(
 ///
 /// # Safety
 /// As [`multiply`].
+#[cfg_attr(target_arch = "wasm32", target_feature(enable = "relaxed-simd"))]
 unsafe fn by_columns([rows, columns, depth]: [usize; 3], out: Target, a: Rows, b: Rows) {
     let mut packed = Vec::new();
     for from in (0..depth).step_by(DEPTH) {
@@ -304,6 +305,7 @@ unsafe fn pack(rows: usize, depth: usize, a: Rows, packed: &mut Vec<f32>) {
 ///
 /// # Safety
 /// As [`multiply`].
+#[cfg_attr(target_arch = "wasm32", target_feature(enable = "relaxed-simd"))]
 unsafe fn by_rows([rows, columns, depth]: [usize; 3], out: Target, a: Rows, b: Rows) {
     // SAFETY: by contract.
     unsafe {
@@ -362,6 +364,7 @@ unsafe fn straight<const R: usize, const C: usize>(depth: usize, a: Rows, b: Row
 ///
 /// # Safety
 /// As [`multiply`].
+#[cfg_attr(target_arch = "wasm32", target_feature(enable = "relaxed-simd"))]
 unsafe fn few_by_columns([rows, columns, depth]: [usize; 3], out: Target, a: Rows, b: Rows) {
     let mut first = 0;
     while first < columns {
@@ -428,6 +431,7 @@ unsafe fn dots<const N: usize>(depth: usize, a: *const f32, b: Rows, apart: usiz
 ///
 /// # Safety
 /// As [`multiply`].
+#[cfg_attr(target_arch = "wasm32", target_feature(enable = "relaxed-simd"))]
 unsafe fn few_by_rows([rows, columns, depth]: [usize; 3], out: Target, a: Rows, b: Rows) {
     const TOGETHER: usize = 8;
     // SAFETY: by contract.

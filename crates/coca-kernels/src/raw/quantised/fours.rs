@@ -22,6 +22,7 @@ const TOGETHER: usize = 8;
 ///
 /// # Panics
 /// The lengths do not fit.
+#[cfg_attr(target_arch = "wasm32", target_feature(enable = "relaxed-simd"))]
 pub fn add_dots(out: &mut [f32], x: &[f32], codes: &[i8], scales: &[f32], block: usize) {
     check(x.len(), out.len(), codes, scales, block);
     let blocks = x.len() / block;
@@ -65,6 +66,7 @@ fn whole(x: &[f32], block: usize) -> (Vec<i16>, Vec<f32>) {
 ///
 /// # Panics
 /// The lengths do not fit.
+#[cfg_attr(target_arch = "wasm32", target_feature(enable = "relaxed-simd"))]
 pub fn add_rows(out: &mut [f32], x: &[f32], codes: &[i8], scales: &[f32], block: usize) {
     check(out.len(), x.len(), codes, scales, block);
     let (columns, blocks) = (out.len(), out.len() / block);
