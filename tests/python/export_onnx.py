@@ -13,7 +13,8 @@ The decoder keeps a key-value cache, and the image's keys and values are project
 decoders do. Shapes are fixed wherever they can be, and the operators are the fused ones of opset 20 (LayerNormalization,
 Gelu), which ONNX Runtime is fastest at. Every file is checked against open_clip's own forward pass.
 
-Exit code 77: open_clip or onnx is not installed. Needs open_clip_torch==3.3.0, onnx and onnxscript.
+Exit code 77: open_clip or onnx is not installed. Needs open_clip_torch==3.3.0, transformers (for its tokenizers), onnx
+and onnxscript.
 """
 
 import argparse
@@ -28,8 +29,9 @@ try:
     import open_clip
     import torch
     import torch.nn.functional as F
+    import transformers  # noqa: F401  (open_clip imports it when it needs a tokenizer)
 except ImportError as error:
-    print(f"skipped: {error}; pip install open_clip_torch==3.3.0 onnx onnxscript", file=sys.stderr)
+    print(f"skipped: {error}; pip install open_clip_torch==3.3.0 transformers onnx onnxscript", file=sys.stderr)
     sys.exit(77)
 
 LABELS = [

@@ -22,6 +22,7 @@ try:
     import numpy
     import open_clip
     import torch
+    import transformers  # noqa: F401  (open_clip imports it when it needs a tokenizer)
     from PIL import Image
     from safetensors.torch import load_file, save_file
 except ImportError as error:

@@ -181,7 +181,8 @@ fn browser(project: &Project) -> Result<Outcome> {
 /// TensorBoard.
 fn python(project: &Project) -> Result<Outcome> {
     const NOT_INSTALLED: i32 = 77;
-    const INSTALL: &str = "pip install open_clip_torch==3.3.0 tensorboard; PYTHON names one";
+    const INSTALL: &str =
+        "pip install open_clip_torch==3.3.0 transformers tensorboard; PYTHON names one";
     let installed = |module: &str| {
         let mut check = tools::python();
         check
@@ -190,7 +191,7 @@ fn python(project: &Project) -> Result<Outcome> {
         matches!(check.status(), Ok(status) if status.success())
     };
     let checks = [
-        ("open_clip", "open_clip_parity.py", true),
+        ("open_clip, transformers", "open_clip_parity.py", true),
         ("tensorboard", "tensorboard_events.py", false),
     ];
     let (checks, missing): (Vec<_>, Vec<_>) = checks

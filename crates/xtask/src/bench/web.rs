@@ -55,7 +55,7 @@ pub fn run(project: &Project, options: &Options, device: Device) -> Result<()> {
     let quantised = models.join("B32-q8");
     convert(project, &large, "q8", &quantised)?;
     let exported = folder.join("onnx");
-    let packages = "import open_clip, onnx, onnxscript";
+    let packages = "import open_clip, transformers, onnx, onnxscript";
     let wanted = !options.alone && !options.baseline;
     let peer = wanted && command::capture(tools::python().args(["-c", packages])).is_ok();
     if peer {
@@ -72,8 +72,8 @@ pub fn run(project: &Project, options: &Options, device: Device) -> Result<()> {
         }
     } else if wanted {
         eprintln!(
-            "ONNX Runtime is skipped, as there is no Python to make its models: pip install open_clip_torch==3.3.0 onnx \
-             onnxscript (PYTHON names another Python)"
+            "ONNX Runtime is skipped, as there is no Python to make its models: pip install open_clip_torch==3.3.0 \
+             transformers onnx onnxscript (PYTHON names another Python)"
         );
     }
     let beside = match (peer, options.baseline) {
