@@ -130,6 +130,10 @@ pub fn cached_attention(
     [keys, values]: [&mut Tensor<4>; 2],
     place: Place,
 ) -> Tensor<3> {
+    #[cfg(feature = "flex")]
+    if let Some(joined) = cached_on_cpu(&packed, [keys, values], &place) {
+        return joined;
+    }
     #[cfg(feature = "wgsl")]
     if let Some(joined) = cached_on_gpu(&packed, [keys, values], &place) {
         return joined;
@@ -203,6 +207,37 @@ fn fused(tokens: &Tokens, heads: usize, mask: &Mask) -> Option<Tensor<3>> {
     Some(Tensor::from_dispatch(attention(
         layout, heads, marks, inputs,
     )))
+}
+
+/// [`cached_attention`] by the CPU's kernel, if it can take these tensors.
+#[cfg(feature = "flex")]
+fn cached_on_cpu(
+    packed: &Tensor<3>,
+    [keys, values]: [&mut Tensor<4>; 2],
+    place: &Place,
+) -> Option<Tensor<3>> {
+    use crate::flex::{cached_attention, fit_without_graph};
+    let Place::Known(start, mask) = place else {
+        return None;
+    };
+    let [_, heads, capacity, width] = keys.dims();
+    let [_, new, columns] = packed.dims();
+    let packed = packed.clone().into_dispatch();
+    let fit = fit_without_graph(&[
+        packed.clone(),
+        keys.clone().into_dispatch(),
+        values.clone().into_dispatch(),
+    ]);
+    if !fit || start + new > capacity || columns != 3 * heads * width {
+        return None;
+    }
+    let marks = marks(mask)?;
+    // Taken out, so that these are the only holds on them, and they are written in place.
+    let cache = [keys.extract(), values.extract()].map(Tensor::into_dispatch);
+    let [joined, new_keys, new_values] = cached_attention(packed, cache, *start, &marks);
+    *keys = Tensor::from_dispatch(new_keys);
+    *values = Tensor::from_dispatch(new_values);
+    Some(Tensor::from_dispatch(joined))
 }
 
 #[cfg(feature = "flex")]

@@ -242,7 +242,7 @@ impl Coca {
         }
     }
 
-    /// Hides the unused part of the buffers and the future, and in the unimodal decoder the padding.
+    /// Hides the future, and in the unimodal decoder the padding.
     fn decoding_masks(
         &self,
         state: &DecodeState,
@@ -258,19 +258,17 @@ impl Coca {
                 .and_then(|at| state.history[row].get(at))
                 .is_some_and(|&id| id == pad)
         };
-        let multimodal: Vec<bool> = (0..new)
-            .flat_map(|query| (0..capacity).map(move |key| future(query, key)))
-            .collect();
+        if !state.history.iter().flatten().any(|&id| id == pad) {
+            return (Mask::Causal, Mask::Causal);
+        }
         let unimodal: Vec<bool> = (0..rows)
             .flat_map(|row| (0..new).map(move |query| (row, query)))
             .flat_map(|(row, query)| (0..capacity).map(move |key| (row, query, key)))
             .map(|(row, query, key)| future(query, key) || padded(row, key))
             .collect();
-        let mask = |values: Vec<bool>, rows: usize| {
-            let data = TensorData::new(values, [rows, 1, new, capacity]);
-            Mask::Hidden(Tensor::<4, Bool>::from_data(data, device))
-        };
-        (mask(unimodal, rows), mask(multimodal, 1))
+        let unimodal = TensorData::new(unimodal, [rows, 1, new, capacity]);
+        let unimodal = Tensor::<4, Bool>::from_data(unimodal, device);
+        (Mask::Hidden(unimodal), Mask::Causal)
     }
 }
 

@@ -3,7 +3,7 @@
 use burn::backend::{BackendTensor, DispatchTensor, DispatchTensorKind, flex::FlexTensor};
 
 use super::operation::{Operation, apply, plain, wrap};
-use super::{contiguous, elements, tensor};
+use super::{contiguous, elements, owned, tensor};
 use crate::attention::Sizes;
 use crate::raw::attention::{Heads, Hidden, Strides, Target, backward, forward};
 
@@ -234,6 +234,73 @@ pub fn heads_attention(qkv: [DispatchTensor; 3], marks: &Marks) -> DispatchTenso
     let mut out = vec![0.0; sizes.batch * sizes.queries * width];
     forward(sizes, q, k, v, hidden, &mut out, None);
     wrap(tensor(out, [sizes.batch, sizes.queries, width]))
+}
+
+/// Self-attention without a derivative of new tokens, `packed` `[B, n, 3 D]`, behind the first `start` of a cache of keys and
+/// values `[B, H, capacity, width]`, to which theirs are added: `[B, n, D]`, and the keys and values.
+pub fn cached_attention(
+    packed: DispatchTensor,
+    cache: [DispatchTensor; 2],
+    start: usize,
+    marks: &Marks,
+) -> [DispatchTensor; 3] {
+    let packed = contiguous(&plain(packed.kind));
+    let [keys, values] = cache.map(|tensor| plain(tensor.kind));
+    let shape = keys.layout().shape().clone();
+    let (batch, heads, capacity, width) = (shape[0], shape[1], shape[2], shape[3]);
+    let queries = packed.layout().shape()[1];
+    let (new, hidden) = (elements(&packed), marks.hidden());
+    let joined = heads * width;
+    let [keys, values] = [(1, keys), (2, values)].map(|(part, cached)| {
+        let mut cached = owned(cached);
+        for (token, new) in new.chunks_exact(3 * joined).enumerate() {
+            let (sequence, token) = (token / queries, start + token % queries);
+            for (head, new) in new[part * joined..][..joined]
+                .chunks_exact(width)
+                .enumerate()
+            {
+                let to = ((sequence * heads + head) * capacity + token) * width;
+                cached[to..to + width].copy_from_slice(new);
+            }
+        }
+        cached
+    });
+    let sizes = Sizes {
+        batch,
+        heads,
+        queries,
+        keys: match hidden {
+            Hidden::Marked { .. } => seen(capacity, batch, queries, hidden),
+            _ => start + queries,
+        },
+        width,
+    };
+    let asking = Heads {
+        data: new,
+        strides: Strides {
+            offset: 0,
+            batch: queries * 3 * joined,
+            head: width,
+            token: 3 * joined,
+        },
+    };
+    let [k, v] = [&keys, &values].map(|data| Heads {
+        data,
+        strides: Strides {
+            offset: 0,
+            batch: heads * capacity * width,
+            head: capacity * width,
+            token: width,
+        },
+    });
+    let mut out = vec![0.0; batch * queries * joined];
+    forward(sizes, asking, k, v, hidden, &mut out, None);
+    let cached = |values| wrap(tensor(values, shape.clone()));
+    [
+        wrap(tensor(out, [batch, queries, joined])),
+        cached(keys),
+        cached(values),
+    ]
 }
 
 /// Keys up to the last one that some query sees: the unused end of a cache costs nothing.

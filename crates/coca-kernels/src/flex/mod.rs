@@ -9,7 +9,7 @@ mod linear;
 mod operation;
 mod quantised;
 
-pub use attention::{Layout, Marks, attention, heads_attention};
+pub use attention::{Layout, Marks, attention, cached_attention, heads_attention};
 pub use cross_entropy::cross_entropy;
 pub use gelu::gelu;
 pub use layer_norm::layer_norm;

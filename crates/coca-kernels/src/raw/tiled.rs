@@ -40,6 +40,9 @@ const BLOCK: usize = 128;
 const FEW: usize = 3;
 /// Result columns from which a product of few rows runs along the rows of `b`.
 const WIDE: usize = 128;
+/// Vectors that a product of few rows reads of one row before the next has its turn: a line of the caches, which may be
+/// gone when the others were there.
+const LINE: usize = 4;
 /// Rows of the second factor that a product of few rows reads at a time.
 const STREAMS: usize = 4;
 /// Rows from one such stream to the next, where there are so many; always odd.
@@ -401,8 +404,6 @@ unsafe fn few_by_columns([rows, columns, depth]: [usize; 3], out: Target, a: Row
 /// `a` and each of the rows have `depth` numbers.
 #[inline(always)]
 unsafe fn dots<const N: usize>(depth: usize, a: *const f32, b: Rows, apart: usize) -> [f32; N] {
-    /// Vectors that are read of a row before the next has its turn: a line of the caches.
-    const LINE: usize = 4;
     let mut sums = [[Four::zero(); 2]; N];
     let mut k = 0;
     // SAFETY: by contract.
@@ -467,12 +468,12 @@ unsafe fn stream<const K: usize>(columns: usize, a: *const f32, b: Rows, out: Ta
         let factors: [Four; K] = std::array::from_fn(|k| Four::load_splat(a.add(k)));
         let starts: [*const f32; K] = std::array::from_fn(|k| b.at(k, 0).start);
         let mut column = 0;
+        while column + 4 * LINE <= columns {
+            pile::<K, LINE>(column, factors, starts, out);
+            column += 4 * LINE;
+        }
         while column + 4 <= columns {
-            let mut sum = Four::zero();
-            for (&factor, start) in factors.iter().zip(starts) {
-                sum = sum.plus_product(factor, Four::load(start.add(column)));
-            }
-            out.put(0, column, sum);
+            pile::<K, 1>(column, factors, starts, out);
             column += 4;
         }
         for column in column..columns {
@@ -481,6 +482,31 @@ unsafe fn stream<const K: usize>(columns: usize, a: *const f32, b: Rows, out: Ta
                 sum += *a.add(k) * *start.add(column);
             }
             out.put_one(0, column, sum);
+        }
+    }
+}
+
+/// Adds `4 C` columns, from `column` on, of each row times its factor.
+///
+/// # Safety
+/// All rows have so many.
+#[inline(always)]
+unsafe fn pile<const K: usize, const C: usize>(
+    column: usize,
+    factors: [Four; K],
+    starts: [*const f32; K],
+    out: Target,
+) {
+    let mut sums = [Four::zero(); C];
+    // SAFETY: by contract.
+    unsafe {
+        for (factor, start) in factors.into_iter().zip(starts) {
+            for (c, sum) in sums.iter_mut().enumerate() {
+                *sum = sum.plus_product(factor, Four::load(start.add(column + 4 * c)));
+            }
+        }
+        for (c, sum) in sums.into_iter().enumerate() {
+            out.put(0, column + 4 * c, sum);
         }
     }
 }

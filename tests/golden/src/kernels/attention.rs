@@ -170,57 +170,73 @@ fn q_joined(case: &Case, device: &Device, dtype: DType) -> Tensor<3> {
     tensor(shape, 1, dtype, device).0
 }
 
-/// Attention over a cache that grows: several tokens first, then one by one, with some of them hidden.
+/// Attention over a cache that grows: several tokens first, then one by one; some of the keys hidden, or only those to come.
 pub async fn cached_attentions(device: &Device) -> Outcome<Checked> {
     let mut checked = Checked::default();
     for dtype in types(device) {
         for (batch, heads, width) in [(1, 3, 8), (2, 2, 5), (3, 4, 16)] {
-            let (row, capacity) = (heads * width, 9);
-            let (packed, values) = tensor([batch, capacity - 1, 3 * row], 1, dtype, device);
-            let [q, k, v] = [0, 1, 2].map(|part| columns(&values, 3 * row, part * row, row));
-            let hidden = |b: usize, query: usize, key: usize| {
-                key > query || key > 0 && key < query && (b + key).is_multiple_of(3)
-            };
-            let case = Case {
-                batch,
-                heads,
-                queries: capacity - 1,
-                keys: capacity - 1,
-                width,
-            };
-            let all = case.expected([&q, &k, &v], hidden);
-            let empty = || {
-                let spoilt = vec![f32::NAN; batch * row * capacity];
-                let data = TensorData::new(spoilt, [batch, heads, capacity, width]);
-                Tensor::<4>::from_data(data, (device, dtype))
-            };
-            let (mut keys, mut values) = (empty(), empty());
-            let mut start = 0;
-            for new in [3, 1, 1, 2, 1] {
-                let what = format!(
-                    "{new} tokens behind {start}, {batch}×{heads}, width {width} ({dtype:?})"
-                );
-                let marks: Vec<bool> = (0..batch * new * capacity)
-                    .map(|at| {
-                        let (b, query, key) =
-                            (at / (new * capacity), at / capacity % new, at % capacity);
-                        hidden(b, start + query, key)
-                    })
-                    .collect();
-                let data = TensorData::new(marks, [batch, 1, new, capacity]);
-                let mask = Mask::Hidden(Tensor::<4, Bool>::from_data(data, device));
-                let expected: Vec<f64> = all
-                    .chunks_exact((capacity - 1) * row)
-                    .flat_map(|of_batch| of_batch[start * row..(start + new) * row].to_vec())
-                    .collect();
-                let tokens = packed.clone().narrow(1, start, new);
-                poison([batch, new, row], dtype, device).await?;
-                let y =
-                    cached_attention(tokens, [&mut keys, &mut values], Place::Known(start, mask));
-                checked.add(close(&what, y, &expected, dtype).await?);
-                start += new;
+            for gaps in [true, false] {
+                let sizes = [batch, heads, width];
+                cached_case(sizes, gaps, dtype, device, &mut checked).await?;
             }
         }
     }
     Ok(checked)
+}
+
+async fn cached_case(
+    [batch, heads, width]: [usize; 3],
+    gaps: bool,
+    dtype: DType,
+    device: &Device,
+    checked: &mut Checked,
+) -> Outcome<()> {
+    let (row, capacity) = (heads * width, 9);
+    let (packed, values) = tensor([batch, capacity - 1, 3 * row], 1, dtype, device);
+    let [q, k, v] = [0, 1, 2].map(|part| columns(&values, 3 * row, part * row, row));
+    let hidden = |b: usize, query: usize, key: usize| {
+        key > query || gaps && key > 0 && key < query && (b + key).is_multiple_of(3)
+    };
+    let case = Case {
+        batch,
+        heads,
+        queries: capacity - 1,
+        keys: capacity - 1,
+        width,
+    };
+    let all = case.expected([&q, &k, &v], hidden);
+    let empty = || {
+        let spoilt = vec![f32::NAN; batch * row * capacity];
+        let data = TensorData::new(spoilt, [batch, heads, capacity, width]);
+        Tensor::<4>::from_data(data, (device, dtype))
+    };
+    let (mut keys, mut values) = (empty(), empty());
+    let mut start = 0;
+    for new in [3, 1, 1, 2, 1] {
+        let what = format!(
+            "{new} tokens behind {start}, {batch}×{heads}, width {width}, gaps {gaps} ({dtype:?})"
+        );
+        let marks: Vec<bool> = (0..batch * new * capacity)
+            .map(|at| {
+                let (b, query, key) = (at / (new * capacity), at / capacity % new, at % capacity);
+                hidden(b, start + query, key)
+            })
+            .collect();
+        let mask = if gaps {
+            let data = TensorData::new(marks, [batch, 1, new, capacity]);
+            Mask::Hidden(Tensor::<4, Bool>::from_data(data, device))
+        } else {
+            Mask::Causal
+        };
+        let expected: Vec<f64> = all
+            .chunks_exact((capacity - 1) * row)
+            .flat_map(|of_batch| of_batch[start * row..(start + new) * row].to_vec())
+            .collect();
+        let tokens = packed.clone().narrow(1, start, new);
+        poison([batch, new, row], dtype, device).await?;
+        let y = cached_attention(tokens, [&mut keys, &mut values], Place::Known(start, mask));
+        checked.add(close(&what, y, &expected, dtype).await?);
+        start += new;
+    }
+    Ok(())
 }
