@@ -198,6 +198,12 @@ unsafe fn tile<const R: usize, const C: usize>(
 #[cfg_attr(target_arch = "wasm32", target_feature(enable = "relaxed-simd"))]
 unsafe fn by_columns([rows, columns, depth]: [usize; 3], out: Target, a: Rows, b: Rows) {
     let mut packed = Vec::new();
+    // Rows that would leave half a tile empty: its fewer sums would wait for each other as long as all.
+    let rest = match rows % PANEL {
+        rest @ ..=4 => rest,
+        _ => 0,
+    };
+    let tiled = rows - rest;
     for from in (0..depth).step_by(DEPTH) {
         let part = DEPTH.min(depth - from);
         let out = Target {
@@ -206,12 +212,12 @@ unsafe fn by_columns([rows, columns, depth]: [usize; 3], out: Target, a: Rows, b
         };
         // SAFETY: by contract; `pack` writes a panel of `part` times PANEL for every PANEL rows.
         unsafe {
-            pack(rows, part, a.at(0, from), &mut packed);
+            pack(tiled, part, a.at(0, from), &mut packed);
             for first in (0..columns).step_by(BLOCK) {
                 let last = columns.min(first + BLOCK);
                 for (number, panel) in packed.chunks_exact(part * PANEL).enumerate() {
                     let row = number * PANEL;
-                    let filled = PANEL.min(rows - row);
+                    let filled = PANEL.min(tiled - row);
                     for column in (first..last).step_by(ROWS) {
                         let b = b.at(column, from);
                         let out = out.at(row, column);
@@ -223,12 +229,27 @@ unsafe fn by_columns([rows, columns, depth]: [usize; 3], out: Target, a: Rows, b
                         }
                     }
                 }
+                for row in tiled..rows {
+                    let a = a.at(row, from).start;
+                    let mut column = first;
+                    while column + STREAMS <= last {
+                        let sums: [f32; STREAMS] = dots(part, a, b.at(column, from), 1);
+                        for (stream, sum) in sums.into_iter().enumerate() {
+                            out.put_one(row, column + stream, sum);
+                        }
+                        column += STREAMS;
+                    }
+                    for column in column..last {
+                        let [sum] = dots(part, a, b.at(column, from), 1);
+                        out.put_one(row, column, sum);
+                    }
+                }
             }
         }
     }
 }
 
-/// One tile of `R` columns of the result, as rows of the unpacked factor, and up to [`PANEL`] of its rows.
+/// One tile of `R` columns of the result, as rows of the unpacked factor, and more than four, up to [`PANEL`], of its rows.
 ///
 /// # Safety
 /// `R` rows of `depth` numbers exist, and in the result `filled` rows of `R`.
@@ -236,14 +257,9 @@ unsafe fn by_columns([rows, columns, depth]: [usize; 3], out: Target, a: Rows, b
 unsafe fn turned<const R: usize>(depth: usize, b: Rows, panel: &[f32], filled: usize, out: Target) {
     // SAFETY: by contract; a panel has `depth` rows of PANEL.
     unsafe {
-        if filled > 4 {
-            let sums = tile::<R, 2>(depth, b, panel.as_ptr(), PANEL);
-            turn(sums.map(|[first, _]| first), 4, out);
-            turn(sums.map(|[_, second]| second), filled - 4, out.at(4, 0));
-        } else {
-            let sums = tile::<R, 1>(depth, b, panel.as_ptr(), PANEL);
-            turn(sums.map(|[only]| only), filled, out);
-        }
+        let sums = tile::<R, 2>(depth, b, panel.as_ptr(), PANEL);
+        turn(sums.map(|[first, _]| first), 4, out);
+        turn(sums.map(|[_, second]| second), filled - 4, out.at(4, 0));
     }
 }
 
