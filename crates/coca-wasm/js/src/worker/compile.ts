@@ -8,7 +8,7 @@ export async function compileWasm(url: string, signal: AbortSignal): Promise<Web
   if (inline) return WebAssembly.compile(inline);
   const response = await fetchFile(url, signal);
   if (!response) {
-    throw new CocaError("not-found", `${url} does not exist; serve coca_bg.wasm there or set the option \`wasmUrl\``);
+    throw new CocaError("not-found", `${url} does not exist; serve the package's wasm there or set the option \`wasmUrl\``);
   }
   const type = response.headers.get("content-type") ?? "";
   try {

@@ -126,7 +126,8 @@ export class Runtime {
       throw new CocaError(
         "worker-failed",
         `${wasm.url} is not the wasm that belongs to this version of the package; serve ` +
-          `${wasm.kind === "cpu" ? "coca_cpu_bg.wasm" : "coca_bg.wasm"} of the same version there (${cause.message})`,
+          `${wasm.kind === "cpu" ? "coca_cpu_bg.wasm or coca_cpu_relaxed_bg.wasm" : "coca_bg.wasm"} ` +
+          `of the same version there (${cause.message})`,
         { cause },
       );
     }
