@@ -5,7 +5,8 @@ import { describe, expect, it } from "vitest";
 import { hasChromium, openBrowser, shows, text } from "./browser";
 
 const file = (name: string): string => fileURLToPath(new URL(`../public/examples/${name}`, import.meta.url));
-const names = (page: Page): Promise<string[]> => page.locator(".tile-name").allInnerTexts();
+/** Of all tiles; `innerText` would leave out those that are not laid out yet. */
+const names = (page: Page): Promise<string[]> => page.locator(".tile-name").allTextContents();
 
 describe.skipIf(!hasChromium)("the collection", { timeout: 60_000 }, () => {
   const visit = openBrowser();
