@@ -55,7 +55,7 @@ pub fn bind(project: &Project, module: &Path, folder: &Path, name: &str) -> Resu
     stamp::unless_done(
         project,
         &format!("bindings-{name}"),
-        "",
+        include_str!("relaxed.rs"),
         &[module.to_path_buf()],
         &output,
         || {
